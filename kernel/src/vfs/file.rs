@@ -1,0 +1,342 @@
+//! An open file description ([`File`]) and what stands behind it ([`FileOps`]).
+//!
+//! A [`File`] is what `dup` and `fork` share: position, status flags, the path it was opened by. A [`FileOps`] is the object that moves data:
+//! a file system's, a pipe end, a terminal, a socket, an epoll instance.
+//!
+//! Lock order: `File::position` is taken before any lock of the [`FileOps`].
+
+use alloc::sync::Arc;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use arch_um::sync::{Mutex, MutexGuard, SpinLock, order};
+use bitflags::bitflags;
+
+use super::poll::{PollEvents, PollTable};
+use crate::io::{Sink, Source};
+use crate::syscall::Context;
+use crate::task::Cred;
+use crate::{Errno, Result};
+
+bitflags! {
+    /// `open(2)`'s flags, x86-64 numbers. `O_ACCMODE` is read with [`OpenFlags::access`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct OpenFlags: u32 {
+        /// Write only.
+        const WRONLY = 0o1;
+        /// Read and write.
+        const RDWR = 0o2;
+        /// Make the file.
+        const CREAT = 0o100;
+        /// It must be new.
+        const EXCL = 0o200;
+        /// Do not become the controlling terminal.
+        const NOCTTY = 0o400;
+        /// Empty it.
+        const TRUNC = 0o1000;
+        /// Every write at the end.
+        const APPEND = 0o2000;
+        /// Do not wait.
+        const NONBLOCK = 0o4000;
+        /// Data on stable storage before write returns.
+        const DSYNC = 0o10000;
+        /// `SIGIO` on readiness.
+        const ASYNC = 0o20000;
+        /// Around the page cache.
+        const DIRECT = 0o40000;
+        /// Accepted, always on for 64-bit programs.
+        const LARGEFILE = 0o100000;
+        /// Must be a directory.
+        const DIRECTORY = 0o200000;
+        /// Must not be a symlink.
+        const NOFOLLOW = 0o400000;
+        /// Do not touch the access time.
+        const NOATIME = 0o1000000;
+        /// Close on exec (a descriptor flag).
+        const CLOEXEC = 0o2000000;
+        /// With `DSYNC`: metadata too.
+        const SYNC_BIT = 0o4000000;
+        /// A name only.
+        const PATH = 0o10000000;
+        /// A file without a name (with `DIRECTORY`).
+        const TMPFILE_BIT = 0o20000000;
+        const _ = !0;
+    }
+
+    /// What may be done through a description.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Access: u32 {
+        /// `read`.
+        const READ = 1;
+        /// `write`.
+        const WRITE = 2;
+    }
+}
+
+impl OpenFlags {
+    /// The access of `O_ACCMODE`; the odd value 3 (ioctl only) gives neither.
+    pub fn access(self) -> Access {
+        match self.bits() & 3 {
+            0 => Access::READ,
+            1 => Access::WRITE,
+            2 => Access::READ | Access::WRITE,
+            _ => Access::empty(),
+        }
+    }
+}
+
+/// How a file's position works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekKind {
+    /// Bytes at offsets.
+    Offset,
+    /// A stream: `lseek` and `pread` give `ESPIPE`, the position argument is meaningless.
+    Stream,
+}
+
+/// Where a write goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteAt {
+    /// At this offset.
+    Offset(u64),
+    /// At the end of the file, whatever it is when the data arrives (`O_APPEND`).
+    End,
+}
+
+/// `lseek(2)`'s searching forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekTarget {
+    /// `SEEK_DATA`.
+    Data,
+    /// `SEEK_HOLE`.
+    Hole,
+}
+
+/// One directory entry on its way out.
+pub struct DirEntry<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Inode number.
+    pub ino: u64,
+    /// Its type, `None` for unknown.
+    pub kind: Option<super::FileType>,
+    /// The position behind it: where a later `getdents64` goes on (`d_off`).
+    pub next: u64,
+}
+
+/// How a mapping of a file is backed.
+pub enum MapBacking {
+    /// Map this host file directly (hostfs, memfd of tmpfs or of a page cache): private or shared, at the same offset.
+    Host {
+        /// A descriptor with no more rights than the mapping needs.
+        fd: Arc<arch_um::host::OwnedFd>,
+        /// Offset in the host file of the file's byte 0.
+        base: u64,
+    },
+    /// Zeroed anonymous memory, private or shared (`/dev/zero`).
+    Zero,
+    /// The contents must be read in before a page can be used: the page cache of a disk file system.
+    Cached(Arc<dyn PageSource>),
+}
+
+/// A file whose pages live in a host memory file and are filled on demand.
+pub trait PageSource: Send + Sync {
+    /// The memory file and the offset of the file's byte 0 in it.
+    fn memory(&self) -> (Arc<arch_um::host::OwnedFd>, u64);
+    /// Makes the pages of `start..end` (bytes, page aligned) valid; returns how far they are valid. `EIO` from the disk; a range past the end
+    /// of file yields less than asked.
+    fn fill(&self, start: u64, end: u64) -> Result<u64>;
+    /// A guest wrote through a shared mapping somewhere in this range: it is dirty now.
+    fn dirtied(&self, start: u64, end: u64);
+}
+
+/// What stands behind an open file. The defaults are those of "cannot do that".
+pub trait FileOps: Send + Sync {
+    /// For users who need the concrete type (`epoll` on an epoll, terminals).
+    fn as_any(&self) -> &dyn Any;
+
+    /// How positions work.
+    fn seek_kind(&self) -> SeekKind {
+        SeekKind::Offset
+    }
+
+    /// Reads at `pos` (ignored by streams). 0 at the end. Blocks, unless `file` is non-blocking: `EAGAIN`.
+    fn read_at(&self, _file: &File, _pos: u64, _dst: &mut dyn Sink) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes. Returns the count and, for [`WriteAt::End`], the caller finds the new position as `returned end`.
+    fn write_at(&self, _file: &File, _pos: WriteAt, _src: &mut dyn Source) -> Result<Written> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Directory entries from position `pos` on (0 = start; other values are a former `next`). `emit` returning false ends the walk before
+    /// that entry is consumed. `.` and `..` included.
+    fn read_dir(&self, _file: &File, _pos: u64, _emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// `SEEK_DATA`/`SEEK_HOLE` at or behind `pos`; `ENXIO` past the end.
+    fn seek(&self, _pos: u64, _target: SeekTarget) -> Result<u64> {
+        Err(Errno::EINVAL)
+    }
+
+    /// `ioctl(2)`. `arg` is the raw third argument.
+    fn ioctl(&self, _cx: &Context, _file: &File, _cmd: u32, _arg: u64) -> Result<usize> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// What is ready now; with a table, also registers on the queues that will announce a change. Regular files are always ready.
+    fn poll(&self, _file: &File, _table: Option<&mut PollTable>) -> PollEvents {
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
+
+    /// `mmap(2)`: `writable` for a shared mapping that may be written. `ENODEV` when it cannot be mapped.
+    fn map(&self, _file: &File, _writable: Access) -> Result<MapBacking> {
+        Err(Errno::ENODEV)
+    }
+
+    /// `fsync(2)`: contents and metadata on stable storage.
+    fn sync(&self, _file: &File) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// `fdatasync(2)`.
+    fn sync_data(&self, file: &File) -> Result<()> {
+        self.sync(file)
+    }
+
+    /// `fallocate(2)`, raw mode bits; they are known and compatible.
+    fn fallocate(&self, _file: &File, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// One descriptor of this description is closed (`close(2)` reports the error; the description may live on).
+    fn flush(&self, _file: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// The status flags changed by `fcntl(F_SETFL)`.
+    fn flags_changed(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The outcome of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes taken.
+    pub count: usize,
+    /// The position behind them.
+    pub end: u64,
+}
+
+/// An open file description. Shared by descriptors (`dup`, `fork`) and by mappings.
+pub struct File {
+    ops: Arc<dyn FileOps>,
+    path: Option<super::Path>,
+    access: Access,
+    flags: AtomicU32,
+    position: Mutex<u64>,
+    owner: SpinLock<FileOwner>,
+    cred: Arc<Cred>,
+}
+
+/// Who gets `SIGIO` (`fcntl(F_SETOWN)`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileOwner {
+    /// A process (positive) or a process group (negative); 0 for none.
+    pub pid: i32,
+    /// The signal instead of `SIGIO`; 0 for `SIGIO`.
+    pub signal: u8,
+}
+
+impl File {
+    /// A description over `ops`, opened as `path` with `flags` (creation flags are forgotten here).
+    pub fn new(ops: Arc<dyn FileOps>, path: Option<super::Path>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
+        let status = flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
+        Arc::new(Self {
+            ops,
+            path,
+            access: if flags.contains(OpenFlags::PATH) { Access::empty() } else { flags.access() },
+            flags: AtomicU32::new(status.bits()),
+            position: Mutex::new(&order::FILE, 0),
+            owner: SpinLock::new(&order::LEAF, FileOwner::default()),
+            cred,
+        })
+    }
+
+    /// What stands behind it.
+    pub fn ops(&self) -> &Arc<dyn FileOps> {
+        &self.ops
+    }
+
+    /// The operations as the concrete type `T` (a terminal, an epoll instance), if they are one.
+    pub fn ops_as<T: Any>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+
+    /// The path it was opened by; none for pipes, sockets and other nameless objects.
+    pub fn path(&self) -> Option<&super::Path> {
+        self.path.as_ref()
+    }
+
+    /// The inode behind it, if it has a name.
+    pub fn inode(&self) -> Option<Arc<dyn super::Inode>> {
+        self.path.as_ref().map(|path| path.inode())
+    }
+
+    /// Who opened it.
+    pub fn cred(&self) -> &Arc<Cred> {
+        &self.cred
+    }
+
+    /// Status flags now.
+    pub fn flags(&self) -> OpenFlags {
+        OpenFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Changes the status flags in `mask` to those of `flags` (`fcntl(F_SETFL)`, `ioctl(FIONBIO)`).
+    pub fn set_flags(&self, mask: OpenFlags, flags: OpenFlags) {
+        let update = |old| Some(old & !mask.bits() | flags.bits() & mask.bits());
+        let _ = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+    }
+
+    /// Whether operations must not wait.
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// What may be done through it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// `EBADF` unless it was opened for `access`.
+    pub fn require(&self, access: Access) -> Result<()> {
+        if self.access.contains(access) { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// The position; hold the guard over a whole `read` or `write` so that threads sharing it do not interleave.
+    pub fn position(&self) -> MutexGuard<'_, u64> {
+        self.position.lock()
+    }
+
+    /// Who gets `SIGIO`.
+    pub fn owner(&self) -> &SpinLock<FileOwner> {
+        &self.owner
+    }
+
+    /// Reads at `pos` into kernel memory until `buf` is full or the file ends (exec, loop devices). Does not move the position.
+    pub fn read_exact_at(&self, pos: u64, buf: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            let mut sink = crate::io::SliceSink::new(&mut buf[filled..]);
+            match self.ops.read_at(self, pos + filled as u64, &mut sink)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+}

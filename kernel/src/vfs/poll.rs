@@ -1,0 +1,55 @@
+//! Readiness: `poll(2)`'s events and the table a poller brings along.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use arch_um::sync::{Registration, WaitQueue, Wake};
+use bitflags::bitflags;
+
+bitflags! {
+    /// `poll(2)`'s and `epoll(7)`'s events: the same numbers.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct PollEvents: u32 {
+        /// Data to read.
+        const IN = 0x001;
+        /// Urgent data.
+        const PRI = 0x002;
+        /// Room to write.
+        const OUT = 0x004;
+        /// Error.
+        const ERR = 0x008;
+        /// Hang-up: both directions.
+        const HUP = 0x010;
+        /// Not an open descriptor.
+        const NVAL = 0x020;
+        /// As `IN`.
+        const RDNORM = 0x040;
+        /// Priority band data.
+        const RDBAND = 0x080;
+        /// As `OUT`.
+        const WRNORM = 0x100;
+        /// Priority data may be written.
+        const WRBAND = 0x200;
+        /// The peer stopped writing.
+        const RDHUP = 0x2000;
+    }
+}
+
+/// Collects the wait queues that a poller must hear from. Dropping it unregisters everywhere.
+pub struct PollTable {
+    waker: Arc<dyn Wake>,
+    mask: PollEvents,
+    registrations: Vec<Registration>,
+}
+
+impl PollTable {
+    /// A table whose queues wake `waker` for events in `mask`; errors and hang-ups always do.
+    pub fn new(waker: Arc<dyn Wake>, mask: PollEvents) -> Self {
+        Self { waker, mask: mask | PollEvents::ERR | PollEvents::HUP, registrations: Vec::new() }
+    }
+
+    /// Called by [`super::FileOps::poll`] for each queue that announces a change of readiness.
+    pub fn listen(&mut self, queue: &WaitQueue) {
+        self.registrations.push(queue.register(self.mask.bits(), self.waker.clone()));
+    }
+}

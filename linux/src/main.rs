@@ -1,0 +1,3 @@
+//! The executable: command line, boot, and nothing else.
+
+fn main() {}
