@@ -28,7 +28,11 @@ pub struct Layout {
 impl Layout {
     pub(crate) fn new(low_2g: bool, region_size: u64) -> Layout {
         let min = std::fs::read_to_string("/proc/sys/vm/mmap_min_addr").ok();
-        let min = min.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(65536).next_multiple_of(4096).max(4096);
+        let min = min
+            .and_then(|text| text.trim().parse::<u64>().ok())
+            .unwrap_or(65536)
+            .next_multiple_of(4096)
+            .max(4096);
         if low_2g {
             Layout {
                 task_size: 0x7e00_0000,

@@ -45,6 +45,14 @@ pub const USER_SS: u64 = 0x2b;
 impl Regs {
     /// Registers as Linux hands them to a new program (`start_thread`): all zero but `rip`, `rsp`, the selectors and the interrupt flag.
     pub fn start(rip: u64, rsp: u64) -> Regs {
-        Regs { rip, rsp, cs: USER_CS, ss: USER_SS, eflags: 0x202, orig_rax: u64::MAX, ..Regs::default() }
+        Regs {
+            rip,
+            rsp,
+            cs: USER_CS,
+            ss: USER_SS,
+            eflags: 0x202,
+            orig_rax: u64::MAX,
+            ..Regs::default()
+        }
     }
 }
