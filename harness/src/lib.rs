@@ -1,1 +1,16 @@
-//! See docs/ARCHITECTURE.md.
+//! Boots and drives guests from Rust tests and tasks.
+//!
+//! * [`Linux`]: a command line in the making; [`Linux::run`] boots it to its end and hands over what it printed.
+//! * [`Terminal`]: the same on a pseudo terminal, to type and to look.
+//! * [`script`]: runs a shell script or a program inside a guest and brings back output and exit status.
+//!
+//! The executable is found through [`executable`]. Every guest has a hang guard; its death takes the guest with it.
+
+mod boot;
+mod guard;
+pub mod script;
+mod terminal;
+
+pub use boot::{Backend, Linux, Outcome, executable, workspace};
+pub use guard::HANG_GUARD;
+pub use terminal::Terminal;
