@@ -33,7 +33,10 @@ impl Backend {
 
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_owned()
 }
 
 /// The executable under test: `$LINUX`, else the release build, else the development build.
@@ -45,7 +48,10 @@ pub fn executable() -> PathBuf {
         return path.into();
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    let found = ["release/linux", "debug/linux"].iter().map(|name| target.join(name)).find(|path| path.exists());
+    let found = ["release/linux", "debug/linux"]
+        .iter()
+        .map(|name| target.join(name))
+        .find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no linux in {}: run cargo build --release first", target.display()))
 }
 
@@ -73,7 +79,9 @@ impl Outcome {
 
     /// The status as a shell shows it: 128 + signal for a death by signal.
     pub fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+        self.status
+            .code()
+            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 }
 
@@ -96,7 +104,14 @@ impl Default for Linux {
 impl Linux {
     /// No arguments, empty standard input.
     pub fn new() -> Self {
-        Self { args: Vec::new(), stdin: Vec::new(), stdin_from: None, user: None, guard: HANG_GUARD, directory: None }
+        Self {
+            args: Vec::new(),
+            stdin: Vec::new(),
+            stdin_from: None,
+            user: None,
+            guard: HANG_GUARD,
+            directory: None,
+        }
     }
 
     /// The host's `/` as root by hostfs, quiet, under `backend`.
@@ -160,7 +175,10 @@ impl Linux {
     pub fn run(mut self) -> Outcome {
         let mut command = self.command();
         let piped = self.stdin_from.is_none();
-        command.stdin(self.stdin_from.take().unwrap_or_else(Stdio::piped)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(self.stdin_from.take().unwrap_or_else(Stdio::piped))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("linux starts");
         if piped {
             let mut pipe = child.stdin.take().expect("stdin is a pipe");
@@ -176,7 +194,11 @@ impl Linux {
         let (stdout, stderr) = (stdout.join().expect("reader"), stderr.join().expect("reader"));
         match status {
             Ok(status) => Outcome { stdout, stderr, status },
-            Err(error) => panic!("{error}; console:\n{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)),
+            Err(error) => panic!(
+                "{error}; console:\n{}\n{}",
+                String::from_utf8_lossy(&stdout),
+                String::from_utf8_lossy(&stderr)
+            ),
         }
     }
 }

@@ -20,7 +20,10 @@ pub fn wait(child: &mut Child, guard: Duration) -> std::io::Result<ExitStatus> {
         if Instant::now() > end {
             let _ = child.kill();
             child.wait()?;
-            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the guest hung and was killed"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "the guest hung and was killed",
+            ));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

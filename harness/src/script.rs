@@ -29,7 +29,11 @@ impl Scratch {
     /// When the host's temporary directory cannot be written.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("linux-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "linux-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a temporary directory");
         let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
@@ -60,7 +64,10 @@ impl Drop for Scratch {
 /// # Panics
 /// When there is no `/bin/sh`.
 pub fn natively(script: &str) -> Ran {
-    let output = Command::new("/bin/sh").args(["-c", &format!("exec 2>&1\n{script}")]).output().expect("/bin/sh");
+    let output = Command::new("/bin/sh")
+        .args(["-c", &format!("exec 2>&1\n{script}")])
+        .output()
+        .expect("/bin/sh");
     let status = std::os::unix::process::ExitStatusExt::signal(&output.status);
     Ran {
         output: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -95,6 +102,15 @@ pub fn in_guest_with(linux: Linux, script: &str) -> (Ran, Outcome) {
     fs::set_permissions(&init_path, mode).expect("permissions of a file of our own");
     let outcome = linux.args(["rw", &format!("init={}", init_path.display())]).run();
     let output = fs::read(scratch.path().join("output")).unwrap_or_default();
-    let status = fs::read_to_string(scratch.path().join("status")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(-1);
-    (Ran { output: String::from_utf8_lossy(&output).into_owned(), status }, outcome)
+    let status = fs::read_to_string(scratch.path().join("status"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(-1);
+    (
+        Ran {
+            output: String::from_utf8_lossy(&output).into_owned(),
+            status,
+        },
+        outcome,
+    )
 }

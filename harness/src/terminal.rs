@@ -30,7 +30,12 @@ impl Terminal {
     /// # Panics
     /// When the host has no pseudo terminal left or cannot start the command.
     pub fn spawn(mut command: Command) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         let pty = openpty(Some(&size), None).expect("a pseudo terminal");
         let stdio = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
@@ -38,7 +43,11 @@ impl Terminal {
         unsafe {
             command.pre_exec(|| {
                 nix::unistd::setsid()?;
-                if libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+                if libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                    Err(std::io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
             });
         }
         let child = command.spawn().expect("the command starts");
@@ -53,7 +62,14 @@ impl Terminal {
                 }
             }
         });
-        Self { child, master, slave: pty.slave, chunks, seen: String::new(), mark: 0 }
+        Self {
+            child,
+            master,
+            slave: pty.slave,
+            chunks,
+            seen: String::new(),
+            mark: 0,
+        }
     }
 
     /// Types `text`.
@@ -61,7 +77,9 @@ impl Terminal {
     /// # Panics
     /// When the terminal is gone.
     pub fn send(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).expect("the terminal takes input");
+        self.master
+            .write_all(text.as_bytes())
+            .expect("the terminal takes input");
     }
 
     /// Waits until `text` appears behind what earlier calls have found, and returns what came before it.
@@ -97,7 +115,12 @@ impl Terminal {
     /// # Panics
     /// When the terminal is gone.
     pub fn resize(&mut self, rows: u16, columns: u16) {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         // SAFETY: TIOCSWINSZ reads one `winsize`, which lives over the call.
         let done = unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &size) };
         assert_eq!(done, 0, "the terminal takes a size");
@@ -109,7 +132,9 @@ impl Terminal {
     /// When the terminal is gone.
     pub fn is_sane(&self) -> bool {
         let modes = tcgetattr(&self.slave).expect("the terminal's modes");
-        modes.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+        modes
+            .local_flags
+            .contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
     /// The host's process id of the command.

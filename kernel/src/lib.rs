@@ -15,6 +15,7 @@ pub mod signal;
 pub mod syscall;
 pub mod task;
 pub mod user;
+pub mod version;
 pub mod vfs;
 
 pub use arch_um::Errno;

@@ -93,7 +93,10 @@ impl<T> Copy for UserPtr<T> {}
 impl<T: Abi> UserPtr<T> {
     /// The `T` alleged to be at `addr`.
     pub fn new(addr: u64) -> Self {
-        Self { addr: UserAddr(addr), kind: PhantomData }
+        Self {
+            addr: UserAddr(addr),
+            kind: PhantomData,
+        }
     }
 
     /// The address.
@@ -148,7 +151,10 @@ pub struct UserSlice {
 impl UserSlice {
     /// `len` bytes from `addr` on.
     pub fn new(addr: u64, len: usize) -> Self {
-        Self { addr: UserAddr(addr), len }
+        Self {
+            addr: UserAddr(addr),
+            len,
+        }
     }
 
     /// As the destination of a read.
@@ -174,7 +180,12 @@ impl UserIo {
     /// Over `slices` in order; their lengths add up to at most `MAX_RW_COUNT` (the caller has cut them).
     pub fn new(slices: Vec<UserSlice>) -> Self {
         let left = slices.iter().map(|slice| slice.len).sum();
-        Self { slices, index: 0, offset: 0, left }
+        Self {
+            slices,
+            index: 0,
+            offset: 0,
+            left,
+        }
     }
 
     /// The piece at the walk's position: address and bytes to its end.
@@ -190,7 +201,11 @@ impl UserIo {
     }
 
     /// Moves up to `len` bytes with `step(addr, range of the kernel buffer)`, which says how far it came and why it stopped.
-    fn walk(&mut self, len: usize, mut step: impl FnMut(u64, core::ops::Range<usize>) -> Result<(), (usize, Errno)>) -> Result<usize> {
+    fn walk(
+        &mut self,
+        len: usize,
+        mut step: impl FnMut(u64, core::ops::Range<usize>) -> Result<(), (usize, Errno)>,
+    ) -> Result<usize> {
         let mut done = 0;
         while done < len {
             let Some((addr, room)) = self.piece() else { break };

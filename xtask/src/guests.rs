@@ -34,7 +34,15 @@ fn is_older(program: &Path, source: &Path) -> bool {
 
 fn compile(source: &Path, program: &Path) -> Result<(), String> {
     let mut cc = Command::new("cc");
-    cc.args(["-O1", "-g", "-Wall", "-Wno-unused-result", "-pthread", "-static", "-o"]).arg(program).arg(source);
-    let status = cc.status().map_err(|error| format!("cc: {error}: install a C compiler (Debian: gcc libc6-dev)"))?;
-    if status.success() { Ok(()) } else { Err(format!("cc failed on {}", source.display())) }
+    cc.args(["-O1", "-g", "-Wall", "-Wno-unused-result", "-pthread", "-static", "-o"])
+        .arg(program)
+        .arg(source);
+    let status = cc
+        .status()
+        .map_err(|error| format!("cc: {error}: install a C compiler (Debian: gcc libc6-dev)"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cc failed on {}", source.display()))
+    }
 }

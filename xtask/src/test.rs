@@ -28,7 +28,10 @@ pub fn run(args: &[String]) -> Result<(), String> {
 
 fn cargo(words: &[&str]) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(words).current_dir(harness::workspace()).status();
+    let status = Command::new(cargo)
+        .args(words)
+        .current_dir(harness::workspace())
+        .status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("cargo {} ended with {status}", words.join(" "))),
@@ -38,20 +41,31 @@ fn cargo(words: &[&str]) -> Result<(), String> {
 
 /// Installs missing judges with apt when we are root on a Debian; otherwise says what is missing.
 fn install_judges() -> Result<(), String> {
-    let missing: Vec<&str> = JUDGES.iter().filter(|(program, _)| !is_installed(program)).map(|(_, packages)| *packages).collect();
+    let missing: Vec<&str> = JUDGES
+        .iter()
+        .filter(|(program, _)| !is_installed(program))
+        .map(|(_, packages)| *packages)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().flat_map(|packages| packages.split(' ')).collect();
     let apt = |words: &[&str]| {
-        Command::new("apt-get").args(words).env("DEBIAN_FRONTEND", "noninteractive").status().is_ok_and(|status| status.success())
+        Command::new("apt-get")
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status()
+            .is_ok_and(|status| status.success())
     };
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(&packages);
     if apt(&install) || (apt(&["update"]) && apt(&install)) {
         return Ok(());
     }
-    Err(format!("the tests need these Debian packages: apt-get install {}", packages.join(" ")))
+    Err(format!(
+        "the tests need these Debian packages: apt-get install {}",
+        packages.join(" ")
+    ))
 }
 
 fn is_installed(program: &str) -> bool {

@@ -96,7 +96,11 @@ mod tests {
 
     #[test]
     fn a_struct_survives_its_byte_form() {
-        let pair = Pair { sec: -5, nsec: 7, pad: [1, 2, 3, 4] };
+        let pair = Pair {
+            sec: -5,
+            nsec: 7,
+            pad: [1, 2, 3, 4],
+        };
         assert_eq!(Pair::SIZE, 16);
         assert_eq!(Pair::decode(&pair.to_bytes()), pair);
     }

@@ -42,7 +42,11 @@ impl Signal {
 
     /// The signal with this number; none outside 1..=64.
     pub const fn new(number: i32) -> Option<Signal> {
-        if number >= 1 && number <= 64 { Some(Signal(number as u8)) } else { None }
+        if number >= 1 && number <= 64 {
+            Some(Signal(number as u8))
+        } else {
+            None
+        }
     }
 
     /// Its number.
@@ -177,6 +181,11 @@ pub const SI_KERNEL: i32 = 0x80;
 impl SigInfo {
     /// Sent by the kernel.
     pub fn kernel(signal: Signal) -> Self {
-        Self { signal, code: SI_KERNEL, errno: 0, detail: SigDetail::None }
+        Self {
+            signal,
+            code: SI_KERNEL,
+            errno: 0,
+            detail: SigDetail::None,
+        }
     }
 }

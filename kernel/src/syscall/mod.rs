@@ -21,7 +21,10 @@ pub struct Context {
 impl Context {
     /// The context of `task`, whose user code runs in `user`.
     pub fn new(task: Arc<Task>, user: UserThread) -> Self {
-        Self { task, user: RefCell::new(user) }
+        Self {
+            task,
+            user: RefCell::new(user),
+        }
     }
 
     /// The calling task.

@@ -42,7 +42,10 @@ impl DevT {
 
     /// Reads the 64-bit form.
     pub const fn decode(dev: u64) -> Self {
-        Self { major: ((dev >> 8 & 0xfff) | (dev >> 32 & !0xfff)) as u32, minor: ((dev & 0xff) | (dev >> 12 & !0xff)) as u32 }
+        Self {
+            major: ((dev >> 8 & 0xfff) | (dev >> 32 & !0xfff)) as u32,
+            minor: ((dev & 0xff) | (dev >> 12 & !0xff)) as u32,
+        }
     }
 }
 

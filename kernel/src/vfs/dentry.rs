@@ -22,7 +22,16 @@ struct Place {
 impl Dentry {
     /// A root.
     pub fn root(inode: Arc<dyn Inode>) -> Arc<Self> {
-        Arc::new(Self { inode, place: SpinLock::new(&order::DCACHE, Place { parent: None, name: Vec::new() }) })
+        Arc::new(Self {
+            inode,
+            place: SpinLock::new(
+                &order::DCACHE,
+                Place {
+                    parent: None,
+                    name: Vec::new(),
+                },
+            ),
+        })
     }
 
     /// The inode it leads to; never changes.

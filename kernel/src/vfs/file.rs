@@ -254,11 +254,16 @@ pub struct FileOwner {
 impl File {
     /// A description over `ops`, opened as `path` with `flags` (creation flags are forgotten here).
     pub fn new(ops: Arc<dyn FileOps>, path: Option<super::Path>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
-        let status = flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
+        let status =
+            flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
         Arc::new(Self {
             ops,
             path,
-            access: if flags.contains(OpenFlags::PATH) { Access::empty() } else { flags.access() },
+            access: if flags.contains(OpenFlags::PATH) {
+                Access::empty()
+            } else {
+                flags.access()
+            },
             flags: AtomicU32::new(status.bits()),
             position: Mutex::new(&order::FILE, 0),
             owner: SpinLock::new(&order::LEAF, FileOwner::default()),
@@ -314,7 +319,11 @@ impl File {
 
     /// `EBADF` unless it was opened for `access`.
     pub fn require(&self, access: Access) -> Result<()> {
-        if self.access.contains(access) { Ok(()) } else { Err(Errno::EBADF) }
+        if self.access.contains(access) {
+            Ok(())
+        } else {
+            Err(Errno::EBADF)
+        }
     }
 
     /// The position; hold the guard over a whole `read` or `write` so that threads sharing it do not interleave.

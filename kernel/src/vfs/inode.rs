@@ -268,7 +268,10 @@ impl InodeState {
 
     /// The value of type `T`, if it was made.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.slots.lock().iter().find_map(|slot| slot.clone().downcast::<T>().ok())
+        self.slots
+            .lock()
+            .iter()
+            .find_map(|slot| slot.clone().downcast::<T>().ok())
     }
 
     /// Forgets the value of type `T`.

@@ -8,10 +8,10 @@
 //! Names are bytes. Nothing here knows registers or guest pointers; that is `syscall`'s edge.
 
 pub mod attr;
+pub mod dentry;
 pub mod fd_table;
 pub mod file;
 pub mod fs_context;
-pub mod dentry;
 pub mod inode;
 pub mod mount;
 pub mod path;

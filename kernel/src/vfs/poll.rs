@@ -45,11 +45,16 @@ pub struct PollTable {
 impl PollTable {
     /// A table whose queues wake `waker` for events in `mask`; errors and hang-ups always do.
     pub fn new(waker: Arc<dyn Wake>, mask: PollEvents) -> Self {
-        Self { waker, mask: mask | PollEvents::ERR | PollEvents::HUP, registrations: Vec::new() }
+        Self {
+            waker,
+            mask: mask | PollEvents::ERR | PollEvents::HUP,
+            registrations: Vec::new(),
+        }
     }
 
     /// Called by [`super::FileOps::poll`] for each queue that announces a change of readiness.
     pub fn listen(&mut self, queue: &WaitQueue) {
-        self.registrations.push(queue.register(self.mask.bits(), self.waker.clone()));
+        self.registrations
+            .push(queue.register(self.mask.bits(), self.waker.clone()));
     }
 }
