@@ -174,6 +174,11 @@ pub trait Inode: Send + Sync {
     fn kind(&self) -> FileType;
     /// `stat(2)`; fresh at each call.
     fn metadata(&self) -> Result<Metadata>;
+    /// The attributes for permission checks on a walk (mode, owner, group, type): may be as old as the last [`Inode::lookup`] or
+    /// [`Inode::revalidate`] that gave this inode, so that a walk asks a [`FsFlags::VOLATILE_NAMES`] file system once a component.
+    fn walk_metadata(&self) -> Result<Metadata> {
+        self.metadata()
+    }
     /// Changes attributes. A new size reaches mappings: pages past the end are gone.
     fn set_attr(&self, _attr: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
