@@ -8,9 +8,11 @@
 extern crate alloc;
 
 pub mod abi;
+pub mod block;
 pub mod device;
 pub mod io;
 pub mod mm;
+pub mod page_cache;
 pub mod signal;
 pub mod syscall;
 pub mod task;

@@ -176,6 +176,11 @@ pub trait FileOps: Send + Sync {
         Err(Errno::ENOTDIR)
     }
 
+    /// Where the file ends, for `SEEK_END`: the inode's size, unless (block devices) the inode does not know it.
+    fn end(&self, file: &File) -> Result<u64> {
+        file.inode().map_or(Ok(0), |inode| Ok(inode.metadata()?.size))
+    }
+
     /// `SEEK_DATA`/`SEEK_HOLE` at or behind `pos`; `ENXIO` past the end.
     fn seek(&self, _pos: u64, _target: SeekTarget) -> Result<u64> {
         Err(Errno::EINVAL)

@@ -1,0 +1,545 @@
+//! The page cache: contents of a block device (or of a disk file) in a host memory file, filled and written back on demand.
+//!
+//! A [`PageCache`] knows of each page whether it is valid, dirty, or in flight (busy). Data lies in a [`SharedMemory`], which guests can map
+//! ([`crate::vfs::file::PageSource`]); the owner of the contents is a [`Backing`]. Neighbours: `block::file` (device files), file systems.
+//!
+//! Lock order: `PageCache::pages` ([`order::PAGE_CACHE`]) is a short spin lock, never held over I/O or a copy. Pages in flight are marked busy and
+//! waited for on `settled`.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arch_um::host::OwnedFd;
+use arch_um::host::mem::SharedMemory;
+use arch_um::sync::{Interruptible, SpinLock, WaitQueue, order};
+
+use crate::io::{Sink, Source};
+use crate::vfs::file::PageSource;
+use crate::{Errno, Result};
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+/// Most bytes read or written at the backing in one call.
+const WINDOW: u64 = 1 << 20;
+/// Least bytes a sequential miss reads ahead.
+const READ_AHEAD: u64 = 128 << 10;
+
+/// Where cached contents come from and go to.
+pub trait Backing: Send + Sync {
+    /// Length in bytes; what lies behind it in the last page is zero.
+    fn len(&self) -> u64;
+    /// Whether there is nothing.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Fills `data` from byte `at`. `EIO`.
+    fn read(&self, at: u64, data: &mut [u8]) -> Result<()>;
+    /// Stores `data` at byte `at`. `EIO`, `ENOSPC`, `EROFS`.
+    fn write(&self, at: u64, data: &[u8]) -> Result<()>;
+    /// Puts everything written on stable storage.
+    fn flush(&self) -> Result<()>;
+}
+
+/// 64 pages in a row.
+#[derive(Clone, Copy, Default)]
+struct Chunk {
+    valid: u64,
+    dirty: u64,
+    busy: u64,
+}
+
+/// Cached contents.
+pub struct PageCache {
+    memory: SharedMemory,
+    backing: Arc<dyn Backing>,
+    pages: SpinLock<Pages>,
+    settled: WaitQueue,
+    dirty_pages: AtomicU64,
+}
+
+#[derive(Default)]
+struct Pages {
+    chunks: BTreeMap<u64, Chunk>,
+    /// Where a sequential reader would go on.
+    next_read: u64,
+    /// The first write-back failure nobody has been told of.
+    error: Option<Errno>,
+}
+
+/// A set of page flags of one chunk.
+type Flag = fn(&mut Chunk) -> &mut u64;
+const VALID: Flag = |chunk| &mut chunk.valid;
+const DIRTY: Flag = |chunk| &mut chunk.dirty;
+const BUSY: Flag = |chunk| &mut chunk.busy;
+
+impl Pages {
+    fn get(&self, page: u64) -> (bool, bool, bool) {
+        let chunk = self.chunks.get(&(page / 64)).copied().unwrap_or_default();
+        let bit = 1 << (page % 64);
+        (chunk.valid & bit != 0, chunk.dirty & bit != 0, chunk.busy & bit != 0)
+    }
+
+    /// Sets or clears one flag of all pages in `range`; the number of pages it changed.
+    fn mark(&mut self, range: Range<u64>, flag: Flag, on: Mark) -> u64 {
+        let mut changed = 0;
+        let mut page = range.start;
+        while page < range.end {
+            let index = page / 64;
+            let last = range.end.min((index + 1) * 64);
+            let count = last - page;
+            let mask = if count == 64 {
+                u64::MAX
+            } else {
+                ((1 << count) - 1) << (page % 64)
+            };
+            let word = flag(self.chunks.entry(index).or_default());
+            match on {
+                Mark::Set => {
+                    changed += u64::from((mask & !*word).count_ones());
+                    *word |= mask;
+                }
+                Mark::Clear => {
+                    changed += u64::from((mask & *word).count_ones());
+                    *word &= !mask;
+                }
+            }
+            page = last;
+        }
+        changed
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Mark {
+    Set,
+    Clear,
+}
+
+/// What a look at a range found.
+enum Look {
+    /// All of it is valid.
+    Valid,
+    /// These pages are missing and now busy: ours to fill.
+    Claimed(Range<u64>),
+    /// Another thread has one of them in flight.
+    Wait,
+}
+
+impl PageCache {
+    /// An empty cache over `backing`; `name` shows in the host's list of mappings.
+    ///
+    /// # Errors
+    /// `EMFILE`/`ENFILE`: the host has no descriptor left.
+    pub fn new(name: &str, backing: Arc<dyn Backing>) -> Result<Arc<Self>> {
+        let memory = SharedMemory::new(name)?;
+        memory.resize(backing.len().next_multiple_of(PAGE))?;
+        Ok(Arc::new(Self {
+            memory,
+            backing,
+            pages: SpinLock::new(&order::PAGE_CACHE, Pages::default()),
+            settled: WaitQueue::new(),
+            dirty_pages: AtomicU64::new(0),
+        }))
+    }
+
+    /// Length of the contents in bytes.
+    pub fn len(&self) -> u64 {
+        self.backing.len()
+    }
+
+    /// Whether there are no contents.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of host memory in use, for accounting.
+    pub fn cached_bytes(&self) -> u64 {
+        self.memory.allocated()
+    }
+
+    /// Bytes that wait to be written back.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.dirty_pages.load(Ordering::Relaxed) * PAGE
+    }
+
+    /// Reads from byte `at` on; 0 at the end.
+    pub fn read(&self, at: u64, dst: &mut dyn Sink) -> Result<usize> {
+        let mut buffer = vec![];
+        let mut done = 0;
+        loop {
+            let start = at + done as u64;
+            let count = (dst.remaining() as u64)
+                .min(self.len().saturating_sub(start))
+                .min(WINDOW);
+            if count == 0 {
+                return Ok(done);
+            }
+            let step = self
+                .make_valid(start / PAGE..(start + count).div_ceil(PAGE))
+                .and_then(|()| {
+                    buffer.resize(count as usize, 0);
+                    self.memory.read_at(&mut buffer, start)?;
+                    dst.write(&buffer)
+                });
+            match step {
+                Ok(moved) => {
+                    done += moved;
+                    if (moved as u64) < count {
+                        return Ok(done);
+                    }
+                }
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes at byte `at`; cut at the end of the contents, `ENOSPC` when nothing fits.
+    pub fn write(&self, at: u64, src: &mut dyn Source) -> Result<usize> {
+        let mut buffer = vec![];
+        let mut done = 0;
+        while src.remaining() > 0 {
+            let start = at + done as u64;
+            let count = (src.remaining() as u64)
+                .min(self.len().saturating_sub(start))
+                .min(WINDOW);
+            if count == 0 {
+                return if done > 0 { Ok(done) } else { Err(Errno::ENOSPC) };
+            }
+            buffer.resize(count as usize, 0);
+            let step = src
+                .read(&mut buffer)
+                .and_then(|got| self.store(start, &buffer[..got]).map(|()| got));
+            match step {
+                Ok(0) => break,
+                Ok(moved) => done += moved,
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Puts `data` at byte `at` into the cache. Pages written only in part are read first.
+    fn store(&self, at: u64, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let end = at + data.len() as u64;
+        let (first, behind) = (at / PAGE, end.div_ceil(PAGE));
+        if !at.is_multiple_of(PAGE) {
+            self.make_valid(first..first + 1)?;
+        }
+        if !end.is_multiple_of(PAGE) && end < self.len() {
+            self.make_valid(behind - 1..behind)?;
+        }
+        self.claim(first..behind)?;
+        let written = self.memory.write_at(data, at);
+        let mut pages = self.pages.lock();
+        pages.mark(first..behind, BUSY, Mark::Clear);
+        if written.is_ok() {
+            pages.mark(first..behind, VALID, Mark::Set);
+            let fresh = pages.mark(first..behind, DIRTY, Mark::Set);
+            self.dirty_pages.fetch_add(fresh, Ordering::Relaxed);
+        }
+        drop(pages);
+        self.settled.wake_all();
+        written
+    }
+
+    /// Waits until no page of `range` is in flight and takes all of them.
+    fn claim(&self, range: Range<u64>) -> Result<()> {
+        self.settled
+            .wait_until(Interruptible::No, None, || {
+                let mut pages = self.pages.lock();
+                if range.clone().any(|page| pages.get(page).2) {
+                    return None;
+                }
+                pages.mark(range.clone(), BUSY, Mark::Set);
+                Some(())
+            })
+            .map_err(Errno::from)
+    }
+
+    /// Reads in what is missing of the pages `range`.
+    fn make_valid(&self, range: Range<u64>) -> Result<()> {
+        loop {
+            let look = self
+                .settled
+                .wait_until(Interruptible::No, None, || match self.look(range.clone()) {
+                    Look::Wait => None,
+                    look => Some(look),
+                })?;
+            match look {
+                Look::Claimed(missing) => self.fill(missing)?,
+                Look::Valid | Look::Wait => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds the first missing run of `range` and claims it, stretched for a sequential reader.
+    fn look(&self, range: Range<u64>) -> Look {
+        let mut pages = self.pages.lock();
+        let mut start = None;
+        for page in range.clone() {
+            let (valid, _, busy) = pages.get(page);
+            if busy {
+                return Look::Wait;
+            }
+            if !valid {
+                start = Some(page);
+                break;
+            }
+        }
+        let sequential = pages.next_read == range.start;
+        pages.next_read = range.end;
+        let Some(start) = start else { return Look::Valid };
+        let last = self.len().div_ceil(PAGE);
+        let wanted = if sequential {
+            range.end.max(start + READ_AHEAD / PAGE)
+        } else {
+            range.end
+        };
+        let limit = wanted.min(start + WINDOW / PAGE).min(last);
+        let mut end = start;
+        while end < limit {
+            let (valid, _, busy) = pages.get(end);
+            if valid || busy {
+                break;
+            }
+            end += 1;
+        }
+        pages.mark(start..end, BUSY, Mark::Set);
+        Look::Claimed(start..end)
+    }
+
+    /// Reads claimed pages from the backing.
+    fn fill(&self, range: Range<u64>) -> Result<()> {
+        let at = range.start * PAGE;
+        let count = (range.end * PAGE).min(self.len()) - at;
+        let mut data = vec![0; count as usize];
+        let read = self
+            .backing
+            .read(at, &mut data)
+            .and_then(|()| self.memory.write_at(&data, at));
+        let mut pages = self.pages.lock();
+        pages.mark(range.clone(), BUSY, Mark::Clear);
+        if read.is_ok() {
+            pages.mark(range, VALID, Mark::Set);
+        }
+        drop(pages);
+        self.settled.wake_all();
+        read
+    }
+
+    /// Writes everything dirty to the backing and has it flushed: `fsync(2)`.
+    ///
+    /// # Errors
+    /// What the backing said, now or to a write-back nobody has been told of; the pages stay dirty.
+    pub fn sync(&self) -> Result<()> {
+        self.write_back(0..u64::MAX)?;
+        let earlier = self.pages.lock().error.take();
+        self.backing.flush()?;
+        earlier.map_or(Ok(()), Err)
+    }
+
+    /// Writes the dirty pages of `range` (page numbers) to the backing, without a flush. An error is also kept for the next [`sync`](Self::sync).
+    pub fn write_back(&self, range: Range<u64>) -> Result<()> {
+        let mut from = range.start;
+        loop {
+            let run = self
+                .settled
+                .wait_until(Interruptible::No, None, || self.claim_dirty(from..range.end))?;
+            let Some(run) = run else { return Ok(()) };
+            let at = run.start * PAGE;
+            let count = (run.end * PAGE).min(self.len()).saturating_sub(at);
+            let mut data = vec![0; count as usize];
+            let written = self
+                .memory
+                .read_at(&mut data, at)
+                .and_then(|_| self.backing.write(at, &data));
+            let mut pages = self.pages.lock();
+            pages.mark(run.clone(), BUSY, Mark::Clear);
+            if let Err(error) = written {
+                let again = pages.mark(run.clone(), DIRTY, Mark::Set);
+                self.dirty_pages.fetch_add(again, Ordering::Relaxed);
+                pages.error.get_or_insert(error);
+            }
+            drop(pages);
+            self.settled.wake_all();
+            written?;
+            from = run.end;
+        }
+    }
+
+    /// The first dirty run at or behind `range.start`, marked busy and clean. `Some(None)`: there is none. `None`: wait for one in flight.
+    fn claim_dirty(&self, range: Range<u64>) -> Option<Option<Range<u64>>> {
+        let mut pages = self.pages.lock();
+        let mut found = None;
+        'search: for (&index, chunk) in pages.chunks.range(range.start / 64..) {
+            if index * 64 >= range.end {
+                break;
+            }
+            for bit in 0..64 {
+                let page = index * 64 + bit;
+                if chunk.dirty & 1 << bit != 0 && range.contains(&page) {
+                    found = Some(page);
+                    break 'search;
+                }
+            }
+        }
+        let Some(start) = found else { return Some(None) };
+        if pages.get(start).2 {
+            return None;
+        }
+        let limit = range.end.min(start + WINDOW / PAGE);
+        let mut end = start;
+        while end < limit && matches!(pages.get(end), (_, true, false)) {
+            end += 1;
+        }
+        let cleaned = pages.mark(start..end, DIRTY, Mark::Clear);
+        self.dirty_pages.fetch_sub(cleaned, Ordering::Relaxed);
+        pages.mark(start..end, BUSY, Mark::Set);
+        Some(Some(start..end))
+    }
+
+    /// Writes back and forgets the bytes `range`, so that the next reader asks the backing (`BLKFLSBUF`, `POSIX_FADV_DONTNEED`, before direct I/O).
+    /// Pages a guest has mapped keep their contents: they are left alone when `mapped`.
+    pub fn invalidate(&self, range: Range<u64>) -> Result<()> {
+        let pages = range.start / PAGE..range.end.div_ceil(PAGE).min(self.len().div_ceil(PAGE));
+        if pages.is_empty() {
+            return Ok(());
+        }
+        self.write_back(pages.clone())?;
+        self.claim(pages.clone())?;
+        let punched = self.memory.punch_hole(pages.start * PAGE..pages.end * PAGE);
+        let mut state = self.pages.lock();
+        state.mark(pages.clone(), VALID, Mark::Clear);
+        let dropped = state.mark(pages.clone(), DIRTY, Mark::Clear);
+        self.dirty_pages.fetch_sub(dropped, Ordering::Relaxed);
+        state.mark(pages, BUSY, Mark::Clear);
+        drop(state);
+        self.settled.wake_all();
+        punched
+    }
+
+    /// The size of the backing changed.
+    pub fn resized(&self) -> Result<()> {
+        self.memory.resize(self.len().next_multiple_of(PAGE))
+    }
+}
+
+impl PageSource for PageCache {
+    fn memory(&self) -> (Arc<OwnedFd>, u64) {
+        (self.memory.fd(), 0)
+    }
+
+    fn fill(&self, start: u64, end: u64) -> Result<u64> {
+        let end = end.min(self.len().next_multiple_of(PAGE));
+        if start < end {
+            self.make_valid(start / PAGE..end / PAGE)?;
+        }
+        Ok(end)
+    }
+
+    fn dirtied(&self, start: u64, end: u64) {
+        let range = start / PAGE..end.div_ceil(PAGE).min(self.len().div_ceil(PAGE));
+        if !range.is_empty() {
+            let fresh = self.pages.lock().mark(range, DIRTY, Mark::Set);
+            self.dirty_pages.fetch_add(fresh, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{SliceSink, SliceSource};
+    use alloc::vec::Vec;
+    use arch_um::sync::SpinLock;
+
+    struct Disk {
+        data: SpinLock<Vec<u8>>,
+        fail: AtomicU64,
+    }
+
+    impl Backing for Disk {
+        fn len(&self) -> u64 {
+            self.data.lock().len() as u64
+        }
+        fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
+            data.copy_from_slice(&self.data.lock()[at as usize..][..data.len()]);
+            Ok(())
+        }
+        fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+            if self.fail.load(Ordering::Relaxed) != 0 {
+                return Err(Errno::EIO);
+            }
+            self.data.lock()[at as usize..][..data.len()].copy_from_slice(data);
+            Ok(())
+        }
+        fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn disk(len: usize) -> (Arc<Disk>, Arc<PageCache>) {
+        let data = (0..len).map(|at| (at / 7) as u8).collect();
+        let disk = Arc::new(Disk {
+            data: SpinLock::new(&order::LEAF, data),
+            fail: AtomicU64::new(0),
+        });
+        let cache = PageCache::new("test", disk.clone()).expect("a memory file");
+        (disk, cache)
+    }
+
+    #[test]
+    fn reads_see_the_backing_and_earlier_writes() {
+        let (_, cache) = disk(300_000);
+        assert_eq!(cache.write(5000, &mut SliceSource::new(b"hello")), Ok(5));
+        let mut data = vec![0; 300_000];
+        assert_eq!(cache.read(0, &mut SliceSink::new(&mut data)), Ok(300_000));
+        assert_eq!(&data[5000..5005], b"hello");
+        assert!(
+            data.iter()
+                .enumerate()
+                .all(|(at, &byte)| (5000..5005).contains(&at) || byte == (at / 7) as u8)
+        );
+    }
+
+    #[test]
+    fn sync_writes_each_dirty_page_and_nothing_past_the_end() {
+        let (disk, cache) = disk(10_001);
+        assert_eq!(cache.write(9_990, &mut SliceSource::new(&[1; 100])), Ok(11));
+        assert_eq!(cache.write(10_001, &mut SliceSource::new(&[1])), Err(Errno::ENOSPC));
+        assert_eq!(cache.dirty_bytes(), PAGE);
+        cache.sync().expect("it is written");
+        assert_eq!(cache.dirty_bytes(), 0);
+        assert_eq!(disk.data.lock()[9_990..], [1; 11]);
+    }
+
+    #[test]
+    fn a_failed_write_back_is_reported_and_tried_again() {
+        let (disk, cache) = disk(8192);
+        cache.write(0, &mut SliceSource::new(&[9; 4096])).expect("it is cached");
+        disk.fail.store(1, Ordering::Relaxed);
+        assert_eq!(cache.sync(), Err(Errno::EIO));
+        disk.fail.store(0, Ordering::Relaxed);
+        let _ = cache.sync();
+        assert_eq!(disk.data.lock()[..4096], [9; 4096]);
+    }
+
+    #[test]
+    fn invalidated_pages_are_read_again() {
+        let (disk, cache) = disk(8192);
+        let mut byte = [0];
+        cache.read(4096, &mut SliceSink::new(&mut byte)).expect("a byte");
+        disk.data.lock()[4096] = 77;
+        cache.invalidate(0..8192).expect("nothing is dirty");
+        cache.read(4096, &mut SliceSink::new(&mut byte)).expect("a byte");
+        assert_eq!(byte, [77]);
+    }
+}
