@@ -3,5 +3,6 @@
 
 pub mod image;
 pub mod mem;
+pub mod random;
 
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

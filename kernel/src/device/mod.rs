@@ -1,27 +1,21 @@
-//! Character devices: drivers register a range of numbers and the names that appear in devtmpfs; block devices are in `block`.
+//! Devices: who drives which numbers, and the nodes that devtmpfs and sysfs show.
+//!
+//! * [`char`](mod@char): drivers of character devices by number ([`register_char`], [`open_char`]). Block devices are in `block`.
+//! * [`node`]: announcements. devtmpfs makes a file of each, sysfs a directory.
+//! * [`mem`], [`random`], [`kmsg`]: major 1. [`misc`]: major 10, one minor a driver.
 
-use alloc::string::String;
-use alloc::sync::Arc;
+pub mod char;
+pub mod kmsg;
+pub mod mem;
+pub mod misc;
+pub mod node;
+pub mod random;
 
-use crate::Result;
-use crate::syscall::Context;
-use crate::vfs::{DevT, FileOps, OpenFlags};
+pub use char::{CharDriver, open_char, register_char};
+pub use node::{DeviceNode, announce, retract};
 
-/// A driver for character devices.
-pub trait CharDriver: Send + Sync {
-    /// Opens the device with this number. `ENODEV`/`ENXIO` when there is none behind it.
-    fn open(&self, cx: &Context, dev: DevT, flags: OpenFlags) -> Result<Arc<dyn FileOps>>;
-}
-
-/// A name that devtmpfs shows and sysfs lists.
-#[derive(Clone, Debug)]
-pub struct DeviceNode {
-    /// Path below /dev (`null`, `pts/ptmx`, `input/event0`).
-    pub name: String,
-    /// Its number.
-    pub dev: DevT,
-    /// Permission bits.
-    pub mode: u32,
-    /// Its class in /sys/class (`mem`, `tty`, `misc`, `block`).
-    pub class: &'static str,
+/// Registers the devices of this folder.
+pub fn init() {
+    mem::init();
+    misc::init();
 }

@@ -39,4 +39,5 @@ macro_rules! table {
 table! {
     // Each room adds its lines at the place of their number, e.g.:
     // 0 read => crate::vfs::read::sys_read, (0, slice(1, 2));
+    318 getrandom => crate::device::random::sys_getrandom, (slice(0, 1), 2);
 }

@@ -181,6 +181,11 @@ pub trait FileOps: Send + Sync {
         file.inode().map_or(Ok(0), |inode| Ok(inode.metadata()?.size))
     }
 
+    /// `lseek(2)` for those whose positions are not bytes at offsets (`/dev/null`, `/dev/kmsg`): the new position. None: the usual rules.
+    fn lseek(&self, _file: &File, _offset: i64, _whence: u32) -> Option<Result<u64>> {
+        None
+    }
+
     /// `SEEK_DATA`/`SEEK_HOLE` at or behind `pos`; `ENXIO` past the end.
     fn seek(&self, _pos: u64, _target: SeekTarget) -> Result<u64> {
         Err(Errno::EINVAL)
