@@ -7,38 +7,36 @@
 //! The kernel sees [`AddressSpace`] and [`UserThread`]; [`init`] comes first.
 
 mod config;
+mod core;
+mod decode;
 mod exit;
+mod filter;
+mod frame;
+mod gate;
+mod handoff;
+mod host;
+mod image;
 mod layout;
+mod machine;
 mod mapping;
+mod memory;
+mod queue;
+mod reaper;
+mod region;
 mod regs;
 mod space;
 mod stats;
 mod thread;
+mod xstate;
+mod zygote;
 
 pub use config::{Backend, Config, InitError, SeccompMode};
 pub use exit::{Access, Exit, FaultCode};
 pub use layout::Layout;
+pub use machine::{backend, init, layout, set_spin};
 pub use mapping::{Backing, MapFlags, MemoryUsage, Prot, Share};
 pub use regs::{Regs, USER_CS, USER_SS};
 pub use space::AddressSpace;
 pub use stats::{Stats, statistics};
 pub use thread::{Kicker, UserThread};
-
-/// Probes the host and starts the zygote from which all guests are forked.
-///
-/// Must be called once, from a thread that lives as long as the kernel (the initial one): the stubs die with that thread.
-/// `report` gets the texts of the boot log piecewise ("Checking that seccomp filters can be installed...", "OK\n").
-pub fn init(config: Config, report: &mut dyn FnMut(&str)) -> Result<(), InitError> {
-    let _ = (config, report);
-    Err(InitError::new("not built in"))
-}
-
-/// The backend in use.
-pub fn backend() -> Backend {
-    Backend::Seccomp
-}
-
-/// The layout of guest address spaces.
-pub fn layout() -> Layout {
-    Layout::new(false, 16384)
-}
+pub use zygote::refill_pool;

@@ -2,88 +2,416 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arch_um::Errno;
 
-use crate::{AddressSpace, Exit, Regs};
+use crate::core::Core;
+use crate::frame::Frame;
+use crate::machine::machine;
+use crate::region::{self, Command, Region};
+use crate::stats::{COUNTERS, count};
+use crate::{AddressSpace, Exit, Regs, decode, handoff, host, queue, reaper, xstate};
+
+const CLONE_FORK: u64 = 0x8011;
+const CLONE_THREAD: u64 = 0x50f00;
+/// Idle stub threads a space keeps for its next thread or vfork child.
+const MAX_IDLE: usize = 4;
 
 /// A guest thread: one thread of a stub process. `Send`, not `Sync`.
 ///
 /// Dropping it ends the stub thread; with the last one of its space the host process is killed and reaped without waiting for it.
 pub struct UserThread {
     space: Arc<AddressSpace>,
+    core: Arc<Core>,
     regs: Regs,
+    /// fs and gs base in the stub thread; `None`: unknown.
+    loaded: Option<(u64, u64)>,
+    kick: Arc<KickState>,
+    host_cpu: Option<usize>,
     not_sync: PhantomData<Cell<()>>,
 }
 
 impl UserThread {
-    /// A thread in a new, empty address space, from the pool of ready stubs. `EAGAIN`, `ENOMEM`, `EMFILE` as the host gives them.
+    pub(crate) fn assemble(space: Arc<AddressSpace>, core: Arc<Core>, regs: Regs) -> UserThread {
+        let kick = Arc::new(KickState {
+            target: Mutex::new(Some((core.pid, core.tid))),
+            running: AtomicBool::new(false),
+            pending: AtomicBool::new(false),
+        });
+        UserThread {
+            space,
+            core,
+            regs,
+            loaded: None,
+            kick,
+            host_cpu: None,
+            not_sync: PhantomData,
+        }
+    }
+
+    pub(crate) fn forget_bases(&mut self) {
+        self.loaded = None;
+    }
+
+    /// A thread in a new, empty address space, from the pool of ready stubs. Registers are zero but for the selectors, FP state is initial.
+    /// `EAGAIN`, `ENOMEM`, `EMFILE` as the host gives them.
     pub fn new() -> Result<(Arc<AddressSpace>, UserThread), Errno> {
-        Err(Errno::ENOSYS)
+        reaper::reap();
+        let zygote = machine().zygote.get().ok_or(Errno::ENODEV)?;
+        zygote.take()
     }
+
+    pub(crate) fn fork_unforced(&mut self) -> Result<(Arc<AddressSpace>, UserThread), Errno> {
+        self.fork()
+    }
+
     /// `fork(2)`: a copy of the address space with one thread, a copy of this one (registers, FP state). The caller sets the child's `rax`.
-    /// Queued changes are flushed first; their error is returned.
+    /// Queued changes are performed first, in the same hand-off; their error is returned.
     pub fn fork(&mut self) -> Result<(Arc<AddressSpace>, UserThread), Errno> {
-        Err(Errno::ENOSYS)
+        if self.space.is_dead() {
+            return Err(Errno::ESRCH);
+        }
+        self.claim();
+        let result = self.fork_claimed();
+        self.core.release();
+        if result.is_ok() {
+            count(&COUNTERS.forks);
+        }
+        result
     }
-    /// Another thread (or a vfork child) in the same address space, registers and FP state copied.
+
+    fn fork_claimed(&mut self) -> Result<(Arc<AddressSpace>, UserThread), Errno> {
+        let machine = machine();
+        let frame = self.frame()?;
+        let region = match reaper::spare_region() {
+            Some(region) => region.moved(&machine.layout, self.core.slot),
+            None => Region::new(&machine.layout, self.core.slot)?,
+        };
+        let (kernel_end, stub_end) = host::socketpair()?;
+        frame.store(&self.core.region, &self.regs);
+        self.prepare_region(frame, &region)?;
+        let mut state = self.space.lock();
+        if !state.queue.fits() || self.space.has_pending() && state.queue.is_empty() {
+            self.space.flush_on(&mut state, &self.core)?;
+        }
+        let files = self
+            .space
+            .stage(&mut state, &self.core, &[region.fd().as_raw_fd(), stub_end.as_raw_fd()])?;
+        self.core.region.put32(region::ARG0, files as u32);
+        self.core.region.put64(region::ARG1, machine.pid as u64);
+        let result = self.clone(Command::FORK | Command::BATCH, CLONE_FORK);
+        if result.is_err() {
+            state.queue.clear();
+        }
+        drop(state);
+        drop(stub_end);
+        let pid = result?;
+        let core = Arc::new(Core::new(pid, pid, self.core.slot, region));
+        let space = Arc::new(AddressSpace::new(pid, kernel_end, core.clone()));
+        let mut thread = UserThread::assemble(space.clone(), core, self.regs);
+        thread.loaded = self.loaded;
+        thread.host_cpu = self.host_cpu;
+        Ok((space, thread))
+    }
+
+    /// A new thread's header and frame.
+    fn prepare_region(&self, frame: Frame, region: &Region) -> Result<(), Errno> {
+        region.put32(region::CAPS, machine().caps);
+        region.put32(region::ACK, 0);
+        region.put64(region::SPIN, machine().spin.stub());
+        region.put64(region::FS_BASE, self.core.region.get64(region::FS_BASE));
+        region.put64(region::GS_BASE, self.core.region.get64(region::GS_BASE));
+        region.word().store(0, Ordering::Release);
+        frame.copy_to(&self.core.region, region).ok_or(Errno::ESRCH)
+    }
+
+    /// Commands a clone and returns the new host id.
+    fn clone(&self, command: Command, flags: u64) -> Result<i32, Errno> {
+        match machine().gate.get() {
+            Some(gate) => {
+                gate.pass(&self.core, flags, || self.core.send(command))
+                    .inspect_err(|_| self.space.kill())?;
+            }
+            None => self.core.send(command),
+        }
+        self.space.wait(&self.core)?;
+        self.core.outcome()?;
+        match self.core.region.get64(region::RESULT) as i64 {
+            id if id > 0 && i32::try_from(id).is_ok() => Ok(id as i32),
+            error if (-4095..0).contains(&error) => Err(Errno::from_host(-error as i32)),
+            _ => {
+                self.space.tampered("impossible result of clone");
+                Err(Errno::ESRCH)
+            }
+        }
+    }
+
+    /// Another thread (or a vfork child) in the same address space, registers and FP state copied. The caller sets its `rax`, `rsp`, `fs_base`.
     pub fn spawn(&mut self) -> Result<UserThread, Errno> {
-        Err(Errno::ENOSYS)
+        if self.space.is_dead() {
+            return Err(Errno::ESRCH);
+        }
+        self.claim();
+        let result = self.spawn_claimed();
+        self.core.release();
+        result
     }
+
+    fn spawn_claimed(&mut self) -> Result<UserThread, Errno> {
+        let layout = &machine().layout;
+        let frame = self.frame()?;
+        frame.store(&self.core.region, &self.regs);
+        let mut state = self.space.lock();
+        if let Some(core) = state.idle.pop() {
+            count(&COUNTERS.thread_reuses);
+            core.region.put32(region::CAPS, machine().caps);
+            frame.copy_to(&self.core.region, &core.region).ok_or(Errno::ESRCH)?;
+            state.live += 1;
+            drop(state);
+            core.release();
+            return Ok(UserThread::assemble(self.space.clone(), core, self.regs));
+        }
+        self.space.flush_on(&mut state, &self.core)?;
+        let slot = AddressSpace::free_slot(&state).ok_or(Errno::EAGAIN)?;
+        let region = match reaper::spare_region() {
+            Some(region) => region.moved(layout, slot),
+            None => Region::new(layout, slot)?,
+        };
+        self.prepare_region(frame, &region)?;
+        self.space.stage(&mut state, &self.core, &[region.fd().as_raw_fd()])?;
+        self.core.region.put32(region::ARG0, 0);
+        self.core.region.put64(region::ARG1, region.stub_addr);
+        let tid = self.clone(Command::THREAD | Command::BATCH, CLONE_THREAD)?;
+        count(&COUNTERS.threads);
+        let core = Arc::new(Core::new(self.core.pid, tid, slot, region));
+        state.cores.push(core.clone());
+        state.live += 1;
+        drop(state);
+        let mut thread = UserThread::assemble(self.space.clone(), core, self.regs);
+        thread.loaded = self.loaded;
+        thread.host_cpu = self.host_cpu;
+        Ok(thread)
+    }
+
     /// exec in a space of its own: unmaps everything, drops the queue. Registers and FP state stay: set them. `EBUSY` when other threads live
     /// (a vfork parent, for one): take a [`new`](Self::new) one then.
     pub fn reset(&mut self) -> Result<(), Errno> {
-        Err(Errno::ENOSYS)
+        let layout = &machine().layout;
+        self.claim();
+        let mut state = self.space.lock();
+        let result = if state.live > 1 {
+            Err(Errno::EBUSY)
+        } else {
+            state.queue.clear();
+            state.queue.push(queue::Op {
+                kind: queue::MUNMAP,
+                args: [0, layout.task_size, 0, 0, 0, 0],
+                file: None,
+            });
+            self.space.flush_on(&mut state, &self.core)
+        };
+        drop(state);
+        self.core.release();
+        result
     }
+
     /// The address space.
     pub fn space(&self) -> &Arc<AddressSpace> {
         &self.space
     }
+
     /// The registers as the last exit left them.
     pub fn regs(&self) -> &Regs {
         &self.regs
     }
-    /// The registers for the next run.
+
+    /// The registers for the next run. `fs_base` and `gs_base` must be addresses below 2^47; others count as 0.
     pub fn regs_mut(&mut self) -> &mut Regs {
         &mut self.regs
     }
-    /// FP and vector state: the XSAVE image as in a signal frame, `fpx_sw_bytes` and both magic numbers included.
+
+    /// FP and vector state: the XSAVE image as in a signal frame, `fpx_sw_bytes` and both magic numbers included. Empty when the space is dead.
     pub fn xstate(&self) -> Vec<u8> {
-        Vec::new()
+        Frame::locate(&self.core.region)
+            .map(|frame| xstate::read(&self.core.region, frame))
+            .unwrap_or_default()
     }
-    /// Sets FP and vector state from such an image. `EINVAL` for a header the processor would refuse.
+
+    /// Sets FP and vector state from such an image. `EINVAL` for a size or header the processor would refuse.
     pub fn set_xstate(&mut self, image: &[u8]) -> Result<(), Errno> {
-        let _ = image;
-        Err(Errno::ENOSYS)
+        xstate::write(&self.core.region, self.frame()?, image)
     }
+
     /// The state a new program starts with (fcw 0x37f, mxcsr 0x1f80, the rest initial).
-    pub fn reset_xstate(&mut self) {}
+    pub fn reset_xstate(&mut self) {
+        if let Some(frame) = Frame::locate(&self.core.region) {
+            frame.normalize(&self.core.region);
+            xstate::reset(&self.core.region, frame);
+        }
+    }
+
     /// Runs the queued mapping changes of the space now and reports the host's errno (`ENOMEM`, `EACCES`, `EPERM`...).
     pub fn flush(&mut self) -> Result<(), Errno> {
-        Err(Errno::ENOSYS)
+        self.space.flush()
     }
-    /// Runs the guest thread until something needs the kernel. See [`Exit`].
+
+    /// Runs the guest thread until something needs the kernel. See [`Exit`] for every case.
     ///
     /// A [`Kicker::kick`] sent while this is not running ends the *next* run at once; kicks do not add up.
     pub fn run(&mut self) -> Exit {
-        Exit::Dead
+        if self.space.is_dead() {
+            return Exit::Dead;
+        }
+        // SeqCst pairs with `Kicker::kick`: either it sees us running, or we see its mark.
+        self.kick.running.store(true, Ordering::SeqCst);
+        let exit = if self.kick.pending.swap(false, Ordering::SeqCst) {
+            count(&COUNTERS.interrupts);
+            Exit::Interrupted
+        } else {
+            self.claim();
+            let exit = self.run_claimed();
+            self.core.release();
+            exit
+        };
+        self.kick.running.store(false, Ordering::SeqCst);
+        exit
     }
+
+    fn run_claimed(&mut self) -> Exit {
+        let Ok(frame) = self.frame() else { return Exit::Dead };
+        let mut command = Command::RESUME;
+        if self.space.has_pending() {
+            match self.space.prepare_run(&self.core) {
+                Ok(flags) => command |= flags,
+                Err(Errno::ESRCH) if self.space.is_dead() => return Exit::Dead,
+                Err(errno) => return Exit::QueueFailed(errno),
+            }
+        }
+        let core = &self.core;
+        frame.store(&core.region, &self.regs);
+        let usable = |base: u64| if base >> 47 == 0 { base } else { 0 };
+        let bases = (usable(self.regs.fs_base), usable(self.regs.gs_base));
+        if self.loaded != Some(bases) {
+            core.region.put64(region::FS_BASE, bases.0);
+            core.region.put64(region::GS_BASE, bases.1);
+            command |= Command::BASES;
+        }
+        core.send(command);
+        if self.space.wait(core).is_err() {
+            return Exit::Dead;
+        }
+        if command.contains(Command::BATCH) {
+            self.space.returned(core);
+            if let Err(errno) = core.outcome() {
+                return Exit::QueueFailed(errno);
+            }
+        }
+        let exit = decode::exit(&self.space, core, &mut self.regs);
+        self.loaded = Some((self.regs.fs_base, self.regs.gs_base));
+        if exit == Exit::Interrupted {
+            self.kick.pending.store(false, Ordering::SeqCst);
+        }
+        exit
+    }
+
+    /// Makes the core ours; a flush of the space that has borrowed it ends soon.
+    fn claim(&self) {
+        while !self.core.try_claim() {
+            drop(self.space.lock());
+            std::hint::spin_loop();
+        }
+    }
+
+    fn frame(&self) -> Result<Frame, Errno> {
+        Frame::locate(&self.core.region).ok_or_else(|| {
+            self.space.tampered("no signal frame");
+            Errno::ESRCH
+        })
+    }
+
     /// A handle with which other threads interrupt this one.
     pub fn kicker(&self) -> Kicker {
-        Kicker {}
+        Kicker {
+            state: self.kick.clone(),
+        }
     }
-    /// Puts the stub thread on one host CPU (`None`: any). The same value again costs nothing.
+
+    /// Puts the stub thread on one host CPU (`None`: any of ours). The same value again costs nothing.
     pub fn set_host_cpu(&mut self, cpu: Option<usize>) {
-        let _ = cpu;
+        if self.host_cpu == cpu || self.space.is_dead() {
+            return;
+        }
+        match cpu {
+            Some(cpu) => host::set_affinity(self.core.tid, &[cpu]),
+            None => host::set_affinity(self.core.tid, &machine().host_cpus),
+        }
+        self.host_cpu = cpu;
     }
+}
+
+impl Drop for UserThread {
+    fn drop(&mut self) {
+        // From here on no kick reaches a host thread whose number may be reused.
+        *self.kick.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        let mut state = self.space.lock();
+        state.live -= 1;
+        if state.live == 0 {
+            self.space.end(&mut state);
+            return;
+        }
+        // The process' first thread stays, parked: its exit would leave a zombie leader without memory. Some others stay for reuse.
+        let leader = self.core.pid == self.core.tid;
+        if self.space.is_dead() {
+            return;
+        }
+        self.claim_for_drop();
+        if leader || state.idle.len() < MAX_IDLE {
+            self.core.release();
+            state.idle.push(self.core.clone());
+            return;
+        }
+        self.core.send(Command::EXIT);
+        let _ = self.space.wait(&self.core);
+        state.cores.retain(|core| !Arc::ptr_eq(core, &self.core));
+    }
+}
+
+impl UserThread {
+    fn claim_for_drop(&self) {
+        // The space's lock is held, so no flush has borrowed the core.
+        self.core.try_claim();
+    }
+}
+
+struct KickState {
+    /// Host process and thread; `None` once the guest thread is gone.
+    target: Mutex<Option<(i32, i32)>>,
+    running: AtomicBool,
+    pending: AtomicBool,
 }
 
 /// Interrupts a [`UserThread`]. Harmless after the thread is gone.
 #[derive(Clone)]
-pub struct Kicker {}
+pub struct Kicker {
+    state: Arc<KickState>,
+}
 
 impl Kicker {
     /// A `run()` in progress, or the next one, ends with `Exit::Interrupted` soon (or with another exit that came first).
-    pub fn kick(&self) {}
+    pub fn kick(&self) {
+        self.state.pending.store(true, Ordering::SeqCst);
+        if self.state.running.load(Ordering::SeqCst) {
+            let target = self
+                .state
+                .target
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            if let Some((pid, tid)) = *target {
+                let _ = host::tgkill(pid, tid, handoff::KICK);
+            }
+        }
+    }
 }

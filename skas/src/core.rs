@@ -1,0 +1,109 @@
+//! One stub thread as the kernel sees it: its region, its ids, and who is using it at the moment.
+//!
+//! A core is *parked* while its stub waits for the word. [`UserThread::run`](crate::UserThread::run) claims its own core; a flush of the
+//! space may borrow any parked one. A claim is one compare-and-exchange; borrowers hold the space's lock for as long as they use the core.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use arch_um::Errno;
+
+use crate::machine::machine;
+use crate::region::{self, Command, Region};
+use crate::{handoff, host};
+
+const PARKED: u32 = 0;
+const CLAIMED: u32 = 1;
+
+/// How long a wait for a stub lasts before we look whether it still lives.
+const LIVENESS: Duration = Duration::from_millis(100);
+
+/// The stub's process is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl From<Gone> for Errno {
+    fn from(_: Gone) -> Errno {
+        Errno::ESRCH
+    }
+}
+
+pub(crate) struct Core {
+    pub(crate) pid: i32,
+    pub(crate) tid: i32,
+    pub(crate) slot: usize,
+    pub(crate) region: Region,
+    /// Bases in the stub thread's registers when they are not in the header: what we loaded last.
+    state: AtomicU32,
+}
+
+impl Core {
+    pub(crate) fn new(pid: i32, tid: i32, slot: usize, region: Region) -> Core {
+        Core {
+            pid,
+            tid,
+            slot,
+            region,
+            state: AtomicU32::new(PARKED),
+        }
+    }
+
+    pub(crate) fn try_claim(&self) -> bool {
+        self.state
+            .compare_exchange(PARKED, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    pub(crate) fn release(&self) {
+        self.state.store(PARKED, Ordering::Release);
+    }
+
+    /// Hands a command to the stub. The caller has claimed the core.
+    pub(crate) fn send(&self, command: Command) {
+        self.region.put32(region::STATUS, 0);
+        self.region.put64(region::SPIN, machine().spin.stub());
+        self.region.put32(region::COMMAND, command.bits());
+        handoff::give(self.region.word());
+    }
+
+    /// Waits until the stub has handed back.
+    pub(crate) fn wait(&self, dead: &AtomicBool) -> Result<(), Gone> {
+        let mut spin = machine().spin.kernel();
+        loop {
+            if handoff::wait(self.region.word(), spin, LIVENESS) {
+                return Ok(());
+            }
+            spin = 0;
+            if dead.load(Ordering::Relaxed) || !self.alive() {
+                return Err(Gone);
+            }
+        }
+    }
+
+    /// Whether the stub thread still exists. Not for hot paths.
+    pub(crate) fn alive(&self) -> bool {
+        if host::has_ended(self.pid) {
+            return false;
+        }
+        // "pid (name) S ...": the name is ours and has no parenthesis.
+        let stat = std::fs::read_to_string(format!("/proc/{}/task/{}/stat", self.pid, self.tid));
+        match stat {
+            Ok(stat) => !matches!(
+                stat.rsplit(") ").next().and_then(|rest| rest.chars().next()),
+                Some('Z' | 'X') | None
+            ),
+            Err(_) => host::tgkill(self.pid, self.tid, 0).is_ok(),
+        }
+    }
+
+    /// Status and errno of the last command.
+    pub(crate) fn outcome(&self) -> Result<(), Errno> {
+        match self.region.get32(region::STATUS) {
+            region::STATUS_FAILED => {
+                let code = (self.region.get32(region::ERROR) as i32).wrapping_neg();
+                Err(Errno::from_host(code))
+            }
+            _ => Ok(()),
+        }
+    }
+}

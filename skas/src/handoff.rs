@@ -1,0 +1,134 @@
+//! The hand-off word and how both sides wait for it.
+//!
+//! Bit 0 is the owner (0 kernel, 1 stub), bit 1 says that the other side sleeps. Only the owner gives the word away (one exchange, whose
+//! old value tells whether to wake), only the other side sets the waiter bit; with strict alternation of one kernel thread and one stub
+//! thread no generation is needed. The waiter bit is set before the last look at the word, which is the host's in `FUTEX_WAIT`.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::stats::{COUNTERS, count};
+use crate::{Config, host};
+
+/// The signal that interrupts guest code. A standard signal: several pending ones are one.
+pub(crate) const KICK: i32 = libc::SIGURG;
+
+pub(crate) const STUB: u32 = 1;
+const WAITER: u32 = 2;
+
+/// Gives the word to the stub.
+pub(crate) fn give(word: &AtomicU32) {
+    if word.swap(STUB, Ordering::AcqRel) & WAITER != 0 {
+        count(&COUNTERS.wakes);
+        // SAFETY: the word is a valid aligned u32 that outlives the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAKE,
+                1,
+                0usize,
+                0usize,
+                0usize,
+            )
+        };
+    }
+}
+
+/// One wait for the word: spins up to `spin` cycles, then sleeps at most `timeout`. True when the kernel owns it.
+pub(crate) fn wait(word: &AtomicU32, spin: u64, timeout: std::time::Duration) -> bool {
+    if spin != 0 {
+        let start = host::tsc();
+        loop {
+            if word.load(Ordering::Acquire) & STUB == 0 {
+                count(&COUNTERS.spun);
+                return true;
+            }
+            std::hint::spin_loop();
+            if host::tsc().wrapping_sub(start) >= spin {
+                break;
+            }
+        }
+    }
+    let mut value = word.load(Ordering::Acquire);
+    while value & STUB != 0 {
+        if value & WAITER == 0 {
+            match word.compare_exchange(value, value | WAITER, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => value |= WAITER,
+                Err(now) => {
+                    value = now;
+                    continue;
+                }
+            }
+        }
+        let limit = libc::timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        count(&COUNTERS.parked);
+        // SAFETY: the word and the timespec outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT,
+                value,
+                &raw const limit,
+                0,
+                0,
+            )
+        };
+        let timed_out = result == -1 && host::errno() == arch_um::Errno::ETIMEDOUT;
+        value = word.load(Ordering::Acquire);
+        if timed_out {
+            break;
+        }
+    }
+    value & STUB == 0
+}
+
+/// Who spins and for how long. Spinning pays only while a host CPU is free for the other side.
+pub(crate) struct SpinPolicy {
+    /// Cycles of the time stamp counter; 0 parks at once.
+    kernel: AtomicU64,
+    stub: AtomicU64,
+}
+
+impl SpinPolicy {
+    pub(crate) fn new(config: &Config, host_cpus: usize) -> SpinPolicy {
+        let per_us = cycles_per_us();
+        let (kernel, stub) = if host_cpus > config.ncpus {
+            (20 * per_us, 20 * per_us)
+        } else {
+            (0, 0)
+        };
+        SpinPolicy {
+            kernel: AtomicU64::new(kernel),
+            stub: AtomicU64::new(stub),
+        }
+    }
+
+    pub(crate) fn kernel(&self) -> u64 {
+        self.kernel.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stub(&self) -> u64 {
+        self.stub.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, kernel_us: u64, stub_us: u64) {
+        let per_us = cycles_per_us();
+        self.kernel.store(kernel_us * per_us, Ordering::Relaxed);
+        self.stub.store(stub_us * per_us, Ordering::Relaxed);
+    }
+}
+
+fn cycles_per_us() -> u64 {
+    static RATE: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *RATE.get_or_init(|| {
+        let (time, cycles) = (std::time::Instant::now(), host::tsc());
+        while time.elapsed().as_micros() < 500 {
+            std::hint::spin_loop();
+        }
+        ((host::tsc() - cycles) / time.elapsed().as_micros().max(1) as u64).max(1)
+    })
+}

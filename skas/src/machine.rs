@@ -1,0 +1,92 @@
+//! What `init` found out about the host and set up: one object for the life of the process.
+
+use std::sync::OnceLock;
+
+use crate::gate::Gate;
+use crate::handoff::SpinPolicy;
+use crate::zygote::{self, Zygote};
+use crate::{Backend, Config, InitError, Layout, SeccompMode, host};
+
+pub(crate) struct Machine {
+    pub(crate) layout: Layout,
+    pub(crate) backend: Backend,
+    pub(crate) spin: SpinPolicy,
+    /// `region::CAP_*` for every region.
+    pub(crate) caps: u32,
+    pub(crate) host_cpus: Vec<usize>,
+    /// Our process id, which every new stub compares with its parent's.
+    pub(crate) pid: i32,
+    pub(crate) gate: OnceLock<Gate>,
+    pub(crate) zygote: OnceLock<Zygote>,
+}
+
+static MACHINE: OnceLock<Machine> = OnceLock::new();
+
+/// The machine. Panics before `init`: a mistake of the program, not of a guest.
+pub(crate) fn machine() -> &'static Machine {
+    MACHINE.get().expect("skas::init comes first")
+}
+
+/// Probes the host and starts the zygote from which all guests are forked.
+///
+/// Must be called once, from a thread that lives as long as the kernel (the initial one): the stubs die with that thread. The process must
+/// not ignore `SIGCHLD` nor wait for children it does not know (`waitpid(-1)`).
+/// `report` gets the texts of the boot log piecewise ("Checking that seccomp filters can be installed...", "OK\n").
+pub fn init(config: Config, report: &mut dyn FnMut(&str)) -> Result<(), InitError> {
+    let host_cpus = if config.host_cpus.is_empty() {
+        host::affinity()
+    } else {
+        config.host_cpus.clone()
+    };
+    // SAFETY: getauxval and getpid only return numbers.
+    let (frame, hwcap2, pid) = unsafe {
+        (
+            libc::getauxval(libc::AT_MINSIGSTKSZ),
+            libc::getauxval(libc::AT_HWCAP2),
+            libc::getpid(),
+        )
+    };
+    // Two frames: that of the guest and one of a fault in the stub itself.
+    let stack = 2 * frame.max(4096) + 1024;
+    let region_size = (crate::region::STACK as u64 + stack).next_power_of_two();
+    let fsgsbase = if hwcap2 & 2 != 0 {
+        crate::region::CAP_FSGSBASE
+    } else {
+        0
+    };
+    let backend = Backend::Seccomp;
+    if config.seccomp == SeccompMode::Off {
+        return Err(InitError::new(
+            "seccomp=off: the ptrace backend is not built in; use seccomp=on",
+        ));
+    }
+    let machine = Machine {
+        layout: Layout::new(config.low_2g, region_size),
+        backend,
+        spin: SpinPolicy::new(&config, host_cpus.len()),
+        caps: fsgsbase,
+        host_cpus,
+        pid,
+        gate: OnceLock::new(),
+        zygote: OnceLock::new(),
+    };
+    if MACHINE.set(machine).is_err() {
+        return Err(InitError::new("guest execution has been set up already"));
+    }
+    zygote::start(report)
+}
+
+/// The backend in use.
+pub fn backend() -> Backend {
+    machine().backend
+}
+
+/// The layout of guest address spaces.
+pub fn layout() -> Layout {
+    machine().layout
+}
+
+/// How long either side spins for a hand-off before it sleeps, in microseconds; 0: sleep at once. For tuning and tests.
+pub fn set_spin(kernel_us: u64, stub_us: u64) {
+    machine().spin.set(kernel_us, stub_us);
+}
