@@ -1,10 +1,26 @@
 //! Virtual CPUs: host threads that run kernel threads and, through [`enter_user`], user code.
 //!
 //! CPU 0 is the host thread that calls [`run`] (ptrace needs one thread for all its requests). What each CPU runs next is decided by
-//! [`crate::sched`]; the switch itself is in [`crate::thread`].
+//! [`crate::sched`]; the switch itself is in [`crate::thread`]. `pin.rs` places CPUs on the host's, `user.rs` runs user code.
 
-use crate::time::Instant;
+mod pin;
+mod stats;
+mod user;
+
+use crate::sched;
+use crate::thread::{self, Thread, ThreadRef};
+use crate::time::cycles;
+use std::arch::asm;
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+pub(crate) use pin::unpin;
+pub use pin::{initial_affinity, spare_host_cpus};
+pub use stats::{CpuStats, idle_ns, stats};
+pub(crate) use user::kick_thread;
+pub use user::{Kick, enter_user};
 
 /// The largest `ncpus=`.
 pub const MAX_CPUS: usize = 64;
@@ -25,91 +41,255 @@ impl CpuMask {
     pub const fn contains(self, cpu: CpuId) -> bool {
         self.0 >> cpu.0 & 1 == 1
     }
+
+    /// CPUs 0 to `n` - 1.
+    pub const fn first(n: usize) -> CpuMask {
+        CpuMask(if n >= 64 { u64::MAX } else { (1 << n) - 1 })
+    }
 }
 
-/// Ends a run of user code: the implementation makes the `f` of [`enter_user`] return soon.
+/// One virtual CPU. Cache-line aligned: other CPUs look at their own.
+#[repr(align(128))]
+pub(crate) struct Cpu {
+    id: CpuId,
+    /// What runs, as from `Arc::into_raw`; null: the idle context. Written by the CPU itself.
+    current: AtomicPtr<Thread>,
+    /// What was left in the switch under way: its reference, for `finish_switch`. The CPU's own.
+    switched_from: AtomicPtr<Thread>,
+    /// Stack pointer of the idle context while a thread runs. The CPU's own.
+    idle_rsp: UnsafeCell<usize>,
+    need_resched: AtomicBool,
+    idle_word: AtomicU32,
+    user: user::Slot,
+    /// When the present thread or idleness began, in cycles. Written by the CPU itself, like the sums below.
+    since: AtomicU64,
+    busy: AtomicU64,
+    idle: AtomicU64,
+    user_cycles: AtomicU64,
+    switches: AtomicU64,
+    interrupts: AtomicU64,
+    host_cpu: AtomicI32,
+}
+
+// SAFETY: the one field that is not atomic, `idle_rsp`, is used by the CPU's own host thread only.
+unsafe impl Sync for Cpu {}
+
+impl Cpu {
+    const fn new(id: usize) -> Cpu {
+        Cpu {
+            id: CpuId(id as u32),
+            current: AtomicPtr::new(ptr::null_mut()),
+            switched_from: AtomicPtr::new(ptr::null_mut()),
+            idle_rsp: UnsafeCell::new(0),
+            need_resched: AtomicBool::new(false),
+            idle_word: AtomicU32::new(0),
+            user: user::Slot::new(),
+            since: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            idle: AtomicU64::new(0),
+            user_cycles: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            interrupts: AtomicU64::new(0),
+            host_cpu: AtomicI32::new(-1),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// What runs here; may be dereferenced on this CPU only.
+    #[inline]
+    pub(crate) fn current(&self) -> *const Thread {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.current().is_null()
+    }
+
+    /// Sets what runs; the reference to what ran goes to `switched_from`.
+    pub(crate) fn replace_current(&self, next: *const Thread) -> *const Thread {
+        let prev = self.current();
+        self.switched_from.store(prev.cast_mut(), Ordering::Relaxed);
+        self.current.store(next.cast_mut(), Ordering::Relaxed);
+        add(&self.switches, 1);
+        prev
+    }
+
+    pub(crate) fn take_switched_from(&self) -> Option<ThreadRef> {
+        let prev = self.switched_from.load(Ordering::Relaxed);
+        self.switched_from.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the pointer came from `Arc::into_raw` and is taken once.
+        (!prev.is_null()).then(|| unsafe { Arc::from_raw(prev) })
+    }
+
+    pub(crate) fn idle_rsp_slot(&self) -> *mut usize {
+        self.idle_rsp.get()
+    }
+
+    pub(crate) fn idle_word(&self) -> &AtomicU32 {
+        &self.idle_word
+    }
+
+    pub(crate) fn clear_resched(&self) {
+        if self.need_resched.load(Ordering::Relaxed) {
+            self.need_resched.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Asks this CPU to switch; kicks it out of user code.
+    pub(crate) fn resched(&self) {
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+        self.need_resched.store(true, Ordering::SeqCst);
+        self.user.kick(ptr::null());
+    }
+
+    /// Cycles since the running thread was picked.
+    pub(crate) fn running_cycles(&self) -> u64 {
+        cycles::now().saturating_sub(self.since.load(Ordering::Relaxed))
+    }
+
+    /// The running thread's time ends now: returns it, in cycles.
+    pub(crate) fn account_running(&self, now: u64) -> u64 {
+        let ran = now.saturating_sub(self.since.load(Ordering::Relaxed));
+        self.since.store(now, Ordering::Relaxed);
+        add(&self.busy, ran);
+        ran
+    }
+
+    /// Idle time ends now.
+    pub(crate) fn account_idle(&self, now: u64) {
+        add(&self.idle, now.saturating_sub(self.since.load(Ordering::Relaxed)));
+        self.since.store(now, Ordering::Relaxed);
+    }
+}
+
+/// For counters with one writer: cheaper than an atomic addition.
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}
+
+static CPUS: [Cpu; MAX_CPUS] = {
+    let mut cpus = [const { Cpu::new(0) }; MAX_CPUS];
+    let mut i = 0;
+    while i < MAX_CPUS {
+        cpus[i].id = CpuId(i as u32);
+        i += 1;
+    }
+    cpus
+};
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static THIS_CPU: Cell<*const Cpu> = const { Cell::new(ptr::null()) };
+}
+
+/// The virtual CPU whose host thread this is.
 ///
-/// May be called from any host thread, more than once, and shortly before or after the run; a kick that comes before `f` waits for user
-/// code must end that run at once. May not sleep.
-pub trait Kick: Send + Sync {
-    /// Ends the run.
-    fn kick(&self);
+/// The one way to anything that belongs to the host thread: never inlined and opaque, so that no thread-local address or value is kept
+/// across a stack switch, after which the caller may be on another host thread.
+#[inline(never)]
+pub(crate) fn this_cpu() -> Option<&'static Cpu> {
+    let cpu = THIS_CPU.get();
+    // SAFETY: empty; it makes the function opaque to the optimizer.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
+    // SAFETY: null or one of `CPUS`.
+    unsafe { cpu.as_ref() }
 }
 
-/// What a CPU has done so far, for `/proc/stat`. Times in nanoseconds.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct CpuStats {
-    /// In user code.
-    pub user_ns: u64,
-    /// In kernel threads, outside user code.
-    pub system_ns: u64,
-    /// With nothing to run.
-    pub idle_ns: u64,
-    /// Context switches.
-    pub switches: u64,
-    /// Kicks and ticks that asked this CPU to reschedule.
-    pub interrupts: u64,
+pub(crate) fn get(cpu: CpuId) -> &'static Cpu {
+    &CPUS[cpu.0 as usize]
+}
+
+/// The CPUs that exist.
+pub(crate) fn all() -> impl Iterator<Item = &'static Cpu> {
+    CPUS[..count()].iter()
+}
+
+/// Has [`run`] been called?
+pub(crate) fn started() -> bool {
+    COUNT.load(Ordering::Relaxed) != 0
 }
 
 /// Number of virtual CPUs; 1 before [`run`].
+#[inline]
 pub fn count() -> usize {
-    1
+    COUNT.load(Ordering::Relaxed).max(1)
 }
 
-/// The CPU this code runs on; 0 on plain host threads. May be stale at once unless the caller cannot sleep.
+/// The CPU this code runs on; 0 on plain host threads. May be stale at once if the caller sleeps.
 pub fn current() -> CpuId {
-    CpuId(0)
+    this_cpu().map_or(CpuId(0), Cpu::id)
 }
 
 /// The host CPU that the current virtual CPU is pinned to, if it is pinned.
 pub fn host_cpu() -> Option<usize> {
-    None
+    usize::try_from(this_cpu()?.host_cpu.load(Ordering::Relaxed)).ok()
 }
 
-/// Are there at least as many host CPUs as asked for by virtual CPUs plus one helper each, so that spinning costs nobody?
-pub fn spare_host_cpus() -> usize {
-    0
-}
-
-/// Starts `ncpus` virtual CPUs and runs `main` as the first kernel thread on CPU 0, which is the calling host thread.
+/// Starts `ncpus` virtual CPUs (1 to [`MAX_CPUS`]) and runs `main` as the first kernel thread on CPU 0, which is the calling host
+/// thread.
 ///
 /// Never returns: the process ends through [`crate::exit`]. When `main` returns the machine goes on with the other kernel threads.
+/// If the host gives fewer threads than asked for, the machine has fewer CPUs and the log says so.
 pub fn run(ncpus: usize, main: Box<dyn FnOnce() + Send>) -> ! {
-    let _ = (ncpus, main);
-    unimplemented!()
+    assert!(!started(), "cpu::run is called once");
+    let ncpus = ncpus.clamp(1, MAX_CPUS);
+    crate::time::boot_instant();
+    crate::exit::install();
+    pin::init(ncpus);
+    cycles::calibrate();
+    let main = match thread::create("swapper/0", main) {
+        Ok(main) => main,
+        Err(errno) => crate::exit::kernel_panic(&format!("no stack for the first thread: {errno}")),
+    };
+    COUNT.store(ncpus, Ordering::SeqCst);
+    for cpu in &CPUS[1..ncpus] {
+        let name = format!("vcpu/{}", cpu.id.0);
+        let started = std::thread::Builder::new()
+            .name(name)
+            .stack_size(128 << 10)
+            .spawn(move || online(cpu, None));
+        if let Err(error) = started {
+            COUNT.store(cpu.id.0 as usize, Ordering::SeqCst);
+            crate::pr_err!(
+                "smp: only {} of {ncpus} CPUs: the host gives no more threads ({error})",
+                cpu.id.0
+            );
+            break;
+        }
+    }
+    online(&CPUS[0], Some(main))
 }
 
-/// Runs `f`, which runs user code, on this CPU.
-///
-/// `None`: `f` did not run, because a reschedule or an interrupt of the current thread is pending; look at signals, call
-/// [`cond_resched`], try again. While `f` runs, a reschedule request and [`Thread::interrupt`](crate::thread::Thread::interrupt) from
-/// anywhere call `kick`. The kick object is published before the flags are checked, so no kick is lost. `f` may not sleep in the
-/// kernel's sense. The interrupt flag stays set until `clear_interrupt`.
-pub fn enter_user<R>(kick: &Arc<dyn Kick>, f: impl FnOnce() -> R) -> Option<R> {
-    let _ = kick;
-    Some(f())
+/// This host thread becomes `cpu`.
+fn online(cpu: &'static Cpu, first: Option<ThreadRef>) -> ! {
+    THIS_CPU.set(cpu);
+    crate::exit::prepare_host_thread();
+    let host = pin::pin(cpu.id);
+    cpu.host_cpu
+        .store(host.map_or(-1, |host| host as i32), Ordering::Relaxed);
+    cpu.since.store(cycles::now(), Ordering::Relaxed);
+    sched::idle_loop(cpu, first)
 }
 
 /// Has the scheduler asked this CPU to switch?
+#[inline]
 pub fn need_resched() -> bool {
-    false
+    this_cpu().is_some_and(|cpu| cpu.need_resched.load(Ordering::Relaxed))
 }
 
 /// Yields if the scheduler asked for it. Long loops in the kernel call this; no spin lock may be held.
-pub fn cond_resched() {}
+#[inline]
+pub fn cond_resched() {
+    if need_resched() {
+        thread::yield_now();
+    }
+}
 
-/// Asks `cpu` to reschedule; kicks it out of user code.
+/// Asks `cpu` to reschedule; kicks it out of user code. Any context.
 pub fn resched(cpu: CpuId) {
-    let _ = cpu;
-}
-
-/// Time `cpu` had nothing to run, in ns.
-pub fn idle_ns(cpu: CpuId) -> u64 {
-    stats(cpu).idle_ns
-}
-
-/// Counters of `cpu`.
-pub fn stats(cpu: CpuId) -> CpuStats {
-    let _ = (cpu, Instant::now());
-    CpuStats::default()
+    get(cpu).resched();
 }

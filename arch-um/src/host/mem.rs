@@ -1,7 +1,7 @@
 //! [`SharedMemory`]: memory in a memfd, for tmpfs files and page caches. Stubs map its descriptor.
 
 use crate::errno::Errno;
-use std::ffi::CString;
+use crate::host::sys::{IntoErrno, cstring, retry, retry_owned};
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -16,32 +16,23 @@ pub struct SharedMemory {
     fd: Arc<OwnedFd>,
 }
 
-fn host(error: std::io::Error) -> Errno {
-    Errno::from_host(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
 impl SharedMemory {
     /// Empty memory; `name` shows in the host's `/proc/PID/maps`.
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`, `EINVAL` for a name with a zero byte or too long.
     pub fn new(name: &str) -> Result<SharedMemory, Errno> {
-        let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: the name is a C string; the result is checked and owned.
-        let fd = unsafe {
-            let fd = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
-            if fd < 0 {
-                return Err(host(std::io::Error::last_os_error()));
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
+        let name = cstring(name.as_bytes())?;
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name is a C string.
+        let fd = retry_owned(|| unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
         Ok(SharedMemory { fd: Arc::new(fd) })
     }
 
     fn with_file<R>(&self, f: impl FnOnce(&File) -> std::io::Result<R>) -> Result<R, Errno> {
         // SAFETY: the File borrows the descriptor for this call only and is forgotten, never closed.
         let file = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(self.fd.as_raw_fd()) });
-        f(&file).map_err(host)
+        f(&file).map_err(IntoErrno::into_errno)
     }
 
     /// Size in bytes.
@@ -101,16 +92,9 @@ impl SharedMemory {
     fn fallocate(&self, mode: i32, range: Range<u64>) -> Result<(), Errno> {
         let start = i64::try_from(range.start).map_err(|_| Errno::EFBIG)?;
         let len = i64::try_from(range.end - range.start).map_err(|_| Errno::EFBIG)?;
-        loop {
-            // SAFETY: plain numbers.
-            if unsafe { libc::fallocate(self.fd.as_raw_fd(), mode, start, len) } == 0 {
-                return Ok(());
-            }
-            match host(std::io::Error::last_os_error()) {
-                Errno::EINTR => {}
-                error => return Err(error),
-            }
-        }
+        // SAFETY: plain numbers.
+        retry(|| unsafe { libc::fallocate(self.fd.as_raw_fd(), mode, start, len) })?;
+        Ok(())
     }
 
     /// Bytes really allocated on the host.

@@ -4,5 +4,6 @@
 pub mod image;
 pub mod mem;
 pub mod random;
+pub(crate) mod sys;
 
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

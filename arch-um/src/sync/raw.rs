@@ -118,6 +118,11 @@ impl<T> RawLock<T> {
         RawGuard { lock: self }
     }
 
+    /// The value without the lock, for code that runs when every other thread has stopped.
+    pub(crate) fn peek(&self) -> *const T {
+        self.value.get()
+    }
+
     /// For the ways out of the kernel: waits a bounded time only, because the holder may be dead.
     pub(crate) fn lock_bounded(&self) -> Option<RawGuard<'_, T>> {
         for _ in 0..200 {

@@ -3,6 +3,7 @@
 //! [`Instant`] is the host's `CLOCK_MONOTONIC`; the guest's boot is [`boot_instant`]. `CLOCK_REALTIME` is the host's plus an offset that
 //! the guest may set. Timers fire on the I/O thread ([`crate::event`]).
 
+pub(crate) mod cycles;
 mod timer;
 
 pub use core::time::Duration;
@@ -10,6 +11,7 @@ use std::ops::{Add, AddAssign, Sub};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 pub use timer::Timer;
+pub(crate) use timer::run_expired;
 
 const NSEC_PER_SEC: u64 = 1_000_000_000;
 
