@@ -16,10 +16,17 @@ const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 pub fn boot(setup: Setup) {
     let params = Params::parse(&setup.command_line);
     start_log(&params);
-    log::info!("Linux version {} (rustc) {}", kernel::version::RELEASE, kernel::version::VERSION);
+    log::info!(
+        "Linux version {} (rustc) {}",
+        kernel::version::RELEASE,
+        kernel::version::VERSION
+    );
     log::info!("Kernel command line: {}", setup.command_line);
     if !params.unknown.is_empty() {
-        log::info!("Unknown kernel command line parameters \"{}\", will be passed to user space.", params.unknown.join(" "));
+        log::info!(
+            "Unknown kernel command line parameters \"{}\", will be passed to user space.",
+            params.unknown.join(" ")
+        );
     }
     for warning in &setup.warnings {
         log::warn!("{warning}");
@@ -42,7 +49,11 @@ fn start_log(params: &Params) {
         printk::set_console_loglevel(u8::MAX);
     }
     if let Some(on) = params.printk_time {
-        printk::set_timestamps(if on { printk::Timestamps::On } else { printk::Timestamps::Off });
+        printk::set_timestamps(if on {
+            printk::Timestamps::On
+        } else {
+            printk::Timestamps::Off
+        });
     }
 }
 
@@ -52,10 +63,18 @@ fn start_kernel(setup: &Setup, params: &Params) {
         command_line: setup.command_line.clone(),
         memory: setup.memory,
         randomize_addresses: !params.no_random_maps,
-        reboot: if setup.no_reboot { kernel::boot::Reboot::Exit } else { kernel::boot::Reboot::Restart },
+        reboot: if setup.no_reboot {
+            kernel::boot::Reboot::Exit
+        } else {
+            kernel::boot::Reboot::Restart
+        },
     });
     log::info!("Memory: {}K available", setup.memory >> 10);
-    log::info!("smp: Brought up 1 node, {} CPU{}", arch_um::cpu::count(), if arch_um::cpu::count() == 1 { "" } else { "s" });
+    log::info!(
+        "smp: Brought up 1 node, {} CPU{}",
+        arch_um::cpu::count(),
+        if arch_um::cpu::count() == 1 { "" } else { "s" }
+    );
     log::info!("skas: guest processes run under {}", skas::backend());
 }
 
@@ -73,12 +92,21 @@ fn start_drivers(setup: &Setup, params: &Params) {
 
 /// Mounts the root file system, and devtmpfs on its /dev.
 fn mount_root(params: &Params) {
-    let flags = if params.root_writable { MountFlags::empty() } else { MountFlags::RDONLY };
+    let flags = if params.root_writable {
+        MountFlags::empty()
+    } else {
+        MountFlags::RDONLY
+    };
     let root = params.root.as_deref().unwrap_or("98:0");
     match kernel::boot::mount_root(root, &params.root_fs_types, &params.root_flags, flags) {
         Ok(mounted) => {
             let access = if params.root_writable { "" } else { " readonly" };
-            log::info!("VFS: Mounted root ({} filesystem){access} on device {}:{}.", mounted.fs_type, mounted.dev.major, mounted.dev.minor);
+            log::info!(
+                "VFS: Mounted root ({} filesystem){access} on device {}:{}.",
+                mounted.fs_type,
+                mounted.dev.major,
+                mounted.dev.minor
+            );
         }
         Err(error) => no_root(root, params, error),
     }
@@ -92,18 +120,31 @@ fn mount_root(params: &Params) {
 
 /// Linux's last words when there is no root.
 fn no_root(root: &str, params: &Params, error: Errno) -> ! {
-    log::error!("VFS: Cannot open root device \"{root}\" or {}: error {}", kernel::boot::root_device_text(root), -error.code());
+    log::error!(
+        "VFS: Cannot open root device \"{root}\" or {}: error {}",
+        kernel::boot::root_device_text(root),
+        -error.code()
+    );
     log::error!("Please append a correct \"root=\" boot option; here are the available partitions:");
     let mut any = false;
     for disk in kernel::block::disks() {
         any = true;
-        log::error!("{:02x}{:02x} {:>10} {}", disk.dev().major, disk.dev().minor, disk.len() >> 10, disk.name());
+        log::error!(
+            "{:02x}{:02x} {:>10} {}",
+            disk.dev().major,
+            disk.dev().minor,
+            disk.len() >> 10,
+            disk.name()
+        );
     }
     if !any {
         log::error!("(none: give a disk with ubda=<image>, or boot the host's tree with rootfstype=hostfs)");
     }
     log::error!("List of all bdev filesystems:\n {}\n", params.root_fs_types.join(" "));
-    kernel_panic(&format!("VFS: Unable to mount root fs on {}", kernel::boot::root_device_text(root)))
+    kernel_panic(&format!(
+        "VFS: Unable to mount root fs on {}",
+        kernel::boot::root_device_text(root)
+    ))
 }
 
 fn run_init(params: &Params) -> ! {
@@ -121,8 +162,13 @@ fn run_init(params: &Params) -> ! {
                 kernel_panic(&format!("Requested init {init} failed (error {}).", -error.code()));
             }
             Err(Errno::ENOENT) => {}
-            Err(error) => log::error!("Starting init: {init} exists but couldn't execute it (error {})", -error.code()),
+            Err(error) => log::error!(
+                "Starting init: {init} exists but couldn't execute it (error {})",
+                -error.code()
+            ),
         }
     }
-    kernel_panic("No working init found.  Try passing init= option to kernel. See Linux Documentation/admin-guide/init.rst for guidance.")
+    kernel_panic(
+        "No working init found.  Try passing init= option to kernel. See Linux Documentation/admin-guide/init.rst for guidance.",
+    )
 }

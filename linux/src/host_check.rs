@@ -29,7 +29,11 @@ pub fn prepare(setup: &Setup) -> Result<usize, String> {
     };
     let limit = |value: Option<u64>| value.map_or("NONE".into(), |bytes| bytes.to_string());
     let (soft, hard) = arch_um::host::core_limit();
-    say(&format!("Core dump limits :\n\tsoft - {}\n\thard - {}\n", limit(soft), limit(hard)));
+    say(&format!(
+        "Core dump limits :\n\tsoft - {}\n\thard - {}\n",
+        limit(soft),
+        limit(hard)
+    ));
 
     let host_cpus = arch_um::host::allowed_cpus();
     let default_cpus = host_cpus.len().clamp(1, DEFAULT_MOST_CPUS);
@@ -40,12 +44,18 @@ pub fn prepare(setup: &Setup) -> Result<usize, String> {
         (SeccompMode::Off, _) => 1,
         (_, asked) => asked.unwrap_or(default_cpus),
     };
-    let config = skas::Config { seccomp: setup.seccomp, low_2g: setup.low_2g, ncpus, host_cpus };
+    let config = skas::Config {
+        seccomp: setup.seccomp,
+        low_2g: setup.low_2g,
+        ncpus,
+        host_cpus,
+    };
     skas::init(config, &mut say).map_err(|error| error.to_string())?;
     match (skas::backend(), setup.ncpus) {
-        (Backend::Ptrace, Some(2..)) => {
-            Err("SMP is not supported with PTRACE userspace, and seccomp does not work on this host: leave out ncpus=".into())
-        }
+        (Backend::Ptrace, Some(2..)) => Err(
+            "SMP is not supported with PTRACE userspace, and seccomp does not work on this host: leave out ncpus="
+                .into(),
+        ),
         (Backend::Ptrace, _) => Ok(1),
         (Backend::Seccomp, _) => Ok(ncpus),
     }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 pub fn register(umid: Option<&str>, uml_dir: Option<&str>) -> Result<PathBuf, String> {
     let parent = parent(uml_dir)?;
     match fs::create_dir(&parent) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(format!("uml_dir {}: {error}", parent.display())),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(format!("uml_dir {}: {error}", parent.display()));
+        }
         _ => {}
     }
     if let Some(name) = umid {
@@ -30,7 +32,10 @@ pub fn register(umid: Option<&str>, uml_dir: Option<&str>) -> Result<PathBuf, St
         let mut random = [0; 6];
         arch_um::host::random(&mut random);
         const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        let name: String = random.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect();
+        let name: String = random
+            .iter()
+            .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
+            .collect();
         match claim(&parent.join(&name)) {
             Ok(()) => return Ok(keep(parent.join(name))),
             Err(Claim::InUse(_)) => {}
@@ -61,7 +66,9 @@ fn claim(directory: &Path) -> Result<(), Claim> {
     let failed = |error: std::io::Error| Claim::Failed(format!("{}: {error}", directory.display()));
     match fs::create_dir(directory) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let pid = fs::read_to_string(directory.join("pid")).ok().and_then(|text| text.trim().parse::<i32>().ok());
+            let pid = fs::read_to_string(directory.join("pid"))
+                .ok()
+                .and_then(|text| text.trim().parse::<i32>().ok());
             if let Some(pid) = pid.filter(|&pid| arch_um::host::process_exists(pid)) {
                 return Err(Claim::InUse(pid));
             }

@@ -13,7 +13,10 @@ use std::process::ExitCode;
 use cmdline::Request;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let setup = match cmdline::parse(&words) {
         Ok(Request::Print(text)) => return print(&text),
         Ok(Request::Boot(setup)) => setup,

@@ -1,1 +1,1 @@
-//! Integration tests live in `tests/tests`.
+//! Integration tests: `tests/tests/*.rs` drive guests through `harness`; `tests/guest/*.c` are programs that run in them.

@@ -34,7 +34,7 @@ fn is_older(program: &Path, source: &Path) -> bool {
 
 fn compile(source: &Path, program: &Path) -> Result<(), String> {
     let mut cc = Command::new("cc");
-    cc.args(["-O1", "-g", "-Wall", "-Wno-unused-result", "-pthread", "-static", "-o"])
+    cc.args(["-O1", "-g", "-w", "-pthread", "-static", "-o"])
         .arg(program)
         .arg(source);
     let status = cc

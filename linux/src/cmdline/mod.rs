@@ -36,7 +36,9 @@ pub fn parse(words: &[String]) -> Result<Request, String> {
     let mut pending = words.next().filter(|first| !first.starts_with(' '));
     let mut any = pending.is_some();
     loop {
-        let Some(word) = pending.take().or_else(|| words.next()) else { break };
+        let Some(word) = pending.take().or_else(|| words.next()) else {
+            break;
+        };
         any = true;
         if word == "--" {
             init_args.extend(words.by_ref().cloned());
@@ -44,7 +46,9 @@ pub fn parse(words: &[String]) -> Result<Request, String> {
         }
         let mut keep = true;
         for option in OPTIONS {
-            let Some(rest) = word.strip_prefix(option.name) else { continue };
+            let Some(rest) = word.strip_prefix(option.name) else {
+                continue;
+            };
             match (option.handler)(&mut setup, rest)? {
                 Verdict::NotMine => continue,
                 Verdict::Kept => keep = false,
@@ -85,7 +89,11 @@ pub fn parse(words: &[String]) -> Result<Request, String> {
 
 /// A word as the kernel's parser reads it back in one piece. (UML joins with blanks and loses the shell's quoting.)
 fn quoted(word: &str) -> String {
-    if !word.contains(char::is_whitespace) && !word.is_empty() || word.contains('"') { word.to_owned() } else { format!("\"{word}\"") }
+    if !word.contains(char::is_whitespace) && !word.is_empty() || word.contains('"') {
+        word.to_owned()
+    } else {
+        format!("\"{word}\"")
+    }
 }
 
 #[cfg(test)]
@@ -103,13 +111,22 @@ mod tests {
 
     #[test]
     fn root_and_console_are_added_in_front_of_inits_arguments() {
-        assert_eq!(boot(&["init=/x", "--", "a1"]).command_line, "init=/x root=98:0 console=tty0 -- a1");
-        assert_eq!(boot(&["root=none", "console=ttyS1"]).command_line, "root=none console=ttyS1");
+        assert_eq!(
+            boot(&["init=/x", "--", "a1"]).command_line,
+            "init=/x root=98:0 console=tty0 -- a1"
+        );
+        assert_eq!(
+            boot(&["root=none", "console=ttyS1"]).command_line,
+            "root=none console=ttyS1"
+        );
     }
 
     #[test]
     fn without_a_word_a_shell_on_the_hosts_tree_boots() {
-        assert_eq!(boot(&[]).command_line, "rootfstype=hostfs init=/bin/sh root=98:0 console=tty0");
+        assert_eq!(
+            boot(&[]).command_line,
+            "rootfstype=hostfs init=/bin/sh root=98:0 console=tty0"
+        );
     }
 
     #[test]

@@ -105,19 +105,35 @@ pub const OPTIONS: &[SetupOption] = &[
     SetupOption {
         name: "--help",
         help: "--help\n    Prints this message.\n",
-        handler: |_, rest| if rest.is_empty() { Ok(Verdict::Print(help())) } else { Ok(Verdict::NotMine) },
+        handler: |_, rest| {
+            if rest.is_empty() {
+                Ok(Verdict::Print(help()))
+            } else {
+                Ok(Verdict::NotMine)
+            }
+        },
     },
     SetupOption {
         name: "--version",
         help: "--version\n    Prints the version number of the kernel.\n",
         handler: |_, rest| {
-            if rest.is_empty() { Ok(Verdict::Print(format!("{}\n", kernel::version::RELEASE))) } else { Ok(Verdict::NotMine) }
+            if rest.is_empty() {
+                Ok(Verdict::Print(format!("{}\n", kernel::version::RELEASE)))
+            } else {
+                Ok(Verdict::NotMine)
+            }
         },
     },
     SetupOption {
         name: "--showconfig",
         help: "--showconfig\n    Prints what is built in, in the form of a kernel configuration.\n",
-        handler: |_, rest| if rest.is_empty() { Ok(Verdict::Print(super::config::text())) } else { Ok(Verdict::NotMine) },
+        handler: |_, rest| {
+            if rest.is_empty() {
+                Ok(Verdict::Print(super::config::text()))
+            } else {
+                Ok(Verdict::NotMine)
+            }
+        },
     },
     SetupOption {
         name: "mem=",
@@ -125,7 +141,8 @@ pub const OPTIONS: &[SetupOption] = &[
                suffix 'k', 'M' or 'G'. Default: as much as the host has. Memory nobody touches costs nothing.\n    When it is used up the \
                largest process is killed, as on any Linux.\n\tExample: mem=512M\n",
         handler: |setup, rest| {
-            let memory = size(rest).ok_or_else(|| format!("mem={rest} is not an amount of memory: give a number such as mem=512M"))?;
+            let memory = size(rest)
+                .ok_or_else(|| format!("mem={rest} is not an amount of memory: give a number such as mem=512M"))?;
             if memory < LEAST_MEMORY {
                 return Err(format!(
                     "Too few physical memory! Needed={LEAST_MEMORY}, given={memory}: give at least mem={}M",
@@ -174,7 +191,9 @@ pub const OPTIONS: &[SetupOption] = &[
                 setup.low_2g = false;
                 Ok(Verdict::Kept)
             }
-            _ => Err(format!("host_2g_2g{rest}: give host_2g_2g, host_2g_2g=on or host_2g_2g=off")),
+            _ => Err(format!(
+                "host_2g_2g{rest}: give host_2g_2g, host_2g_2g=on or host_2g_2g=off"
+            )),
         },
     },
     SetupOption {
@@ -225,7 +244,9 @@ pub const OPTIONS: &[SetupOption] = &[
         name: "udb",
         help: "udb\n    Catches the typo: udb for ubd.\n",
         handler: |setup, rest| {
-            setup.warnings.push(format!("udb{rest} specified on command line is almost certainly a ubd -> udb TYPO"));
+            setup.warnings.push(format!(
+                "udb{rest} specified on command line is almost certainly a ubd -> udb TYPO"
+            ));
             Ok(Verdict::Kept)
         },
     },
@@ -243,7 +264,9 @@ pub const OPTIONS: &[SetupOption] = &[
         help: "umid=<name>\n    Names this instance; the name of its directory below uml_dir, with the file pid.\n",
         handler: |setup, rest| {
             if rest.is_empty() || rest.len() > 63 || rest.contains('/') {
-                return Err(format!("umid={rest} is not a name: give 1 to 63 characters without '/'"));
+                return Err(format!(
+                    "umid={rest} is not a name: give 1 to 63 characters without '/'"
+                ));
             }
             if setup.umid.is_some() {
                 setup.warnings.push("umid already set".into());
@@ -283,17 +306,27 @@ pub const OPTIONS: &[SetupOption] = &[
     SetupOption {
         name: "initrd=",
         help: "",
-        handler: |_, rest| Err(format!("initrd={rest}: initial ram disks are not built in; use a disk image (ubda=) or rootfstype=hostfs")),
+        handler: |_, rest| {
+            Err(format!(
+                "initrd={rest}: initial ram disks are not built in; use a disk image (ubda=) or rootfstype=hostfs"
+            ))
+        },
     },
     not_built_in!("eth", "no network is built in yet; the option is ignored"),
     not_built_in!("vec", "no network is built in yet; the option is ignored"),
-    not_built_in!("mconsole=", "no management console is built in yet; the option is ignored"),
+    not_built_in!(
+        "mconsole=",
+        "no management console is built in yet; the option is ignored"
+    ),
     not_built_in!("xterm=", "the xterm channel is not built in yet; the option is ignored"),
     not_built_in!("virtio_uml.device=", "virtio is not built in; the option is ignored"),
     not_built_in!("vfio_uml.device=", "vfio is not built in; the option is ignored"),
     not_built_in!("time-travel", "time travel is not built in yet; the option is ignored"),
     not_built_in!("dtb=", "device trees are not built in; the option is ignored"),
-    not_built_in!("iomem=", "memory regions from files are not built in; the option is ignored"),
+    not_built_in!(
+        "iomem=",
+        "memory regions from files are not built in; the option is ignored"
+    ),
     not_built_in!("dsp=", "host audio is not built in; the option is ignored"),
     not_built_in!("mixer=", "host audio is not built in; the option is ignored"),
     not_built_in!("fake_ide", "obsolete; the option is ignored"),
@@ -318,7 +351,9 @@ pub const OPTIONS: &[SetupOption] = &[
 
 /// `con3=…`, `ssl=…`: a word of another shape (`console=`, `config`) is not for us.
 fn line(setup: &mut Setup, kind: &str, rest: &str) -> Result<Verdict, String> {
-    let Some((number, _)) = rest.split_once('=') else { return Ok(Verdict::NotMine) };
+    let Some((number, _)) = rest.split_once('=') else {
+        return Ok(Verdict::NotMine);
+    };
     if !number.chars().all(|digit| digit.is_ascii_digit()) {
         return Ok(Verdict::NotMine);
     }
@@ -328,8 +363,10 @@ fn line(setup: &mut Setup, kind: &str, rest: &str) -> Result<Verdict, String> {
 
 /// The text of `--help`.
 fn help() -> String {
-    let mut text =
-        format!("User Mode Linux v{}\n\tavailable at http://user-mode-linux.sourceforge.net/\n\n", kernel::version::RELEASE);
+    let mut text = format!(
+        "User Mode Linux v{}\n\tavailable at http://user-mode-linux.sourceforge.net/\n\n",
+        kernel::version::RELEASE
+    );
     for option in OPTIONS.iter().filter(|option| !option.help.is_empty()) {
         text.push_str(option.help);
         text.push('\n');

@@ -44,17 +44,67 @@ pub struct Params {
 
 /// Parameters Linux knows that mean nothing here: taken silently, never handed to init.
 const ACCEPTED: &[&str] = &[
-    "panic", "oops", "panic_on_warn", "panic_print", "sysrq_always_enabled", "earlyprintk", "earlycon", "mitigations", "nokaslr", "kaslr",
-    "audit", "selinux", "apparmor", "security", "lsm", "lpj", "clocksource", "hpet", "tsc", "acpi", "pci", "iommu", "nosmt", "swapaccount",
-    "transparent_hugepage", "cgroup_disable", "cgroup_no_v1", "rootdelay", "reboot", "raid", "resume", "noresume", "stderr", "elevator",
-    "initcall_debug", "nowatchdog", "nmi_watchdog", "softlockup_panic", "hung_task_panic", "no_console_suspend", "possible_cpus", "isolcpus",
-    "fips", "slub_debug", "init_on_alloc", "init_on_free", "crashkernel", "kunit_shutdown", "random", "rdinit", "dhash_entries", "ihash_entries",
+    "panic",
+    "oops",
+    "panic_on_warn",
+    "panic_print",
+    "sysrq_always_enabled",
+    "earlyprintk",
+    "earlycon",
+    "mitigations",
+    "nokaslr",
+    "kaslr",
+    "audit",
+    "selinux",
+    "apparmor",
+    "security",
+    "lsm",
+    "lpj",
+    "clocksource",
+    "hpet",
+    "tsc",
+    "acpi",
+    "pci",
+    "iommu",
+    "nosmt",
+    "swapaccount",
+    "transparent_hugepage",
+    "cgroup_disable",
+    "cgroup_no_v1",
+    "rootdelay",
+    "reboot",
+    "raid",
+    "resume",
+    "noresume",
+    "stderr",
+    "elevator",
+    "initcall_debug",
+    "nowatchdog",
+    "nmi_watchdog",
+    "softlockup_panic",
+    "hung_task_panic",
+    "no_console_suspend",
+    "possible_cpus",
+    "isolcpus",
+    "fips",
+    "slub_debug",
+    "init_on_alloc",
+    "init_on_free",
+    "crashkernel",
+    "kunit_shutdown",
+    "random",
+    "rdinit",
+    "dhash_entries",
+    "ihash_entries",
 ];
 
 impl Params {
     /// Reads a kernel command line.
     pub fn parse(line: &str) -> Params {
-        let mut params = Params { mount_devtmpfs: true, ..Params::default() };
+        let mut params = Params {
+            mount_devtmpfs: true,
+            ..Params::default()
+        };
         // Linux's defaults; words of the command line replace them.
         params.set_environment("HOME=/");
         params.set_environment("TERM=linux");
@@ -183,7 +233,10 @@ mod tests {
     fn unknown_words_become_inits_arguments_and_environment() {
         let params = Params::parse("foo=bar baz x.y=1 TERM=vt100 init=/i one -- two three=3");
         assert_eq!(params.init_args, ["one", "two", "three=3"]);
-        assert_eq!(params.environment, ["HOME=/", "TERM=vt100", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "foo=bar"]);
+        assert_eq!(
+            params.environment,
+            ["HOME=/", "TERM=vt100", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "foo=bar"]
+        );
         assert_eq!(params.unknown, ["foo=bar", "baz", "TERM=vt100", "one"]);
     }
 

@@ -1,0 +1,135 @@
+/* pipe, poll, select, epoll, eventfd, timerfd, signalfd. */
+#include "claim.h"
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+
+int main(void) {
+    int p[2], count;
+    char buffer[70000];
+    CLAIM(pipe2(p, O_NONBLOCK));
+    CLAIM(pipe2((int *)1, 0));
+    CLAIM(pipe2(p, 0x12345));
+    CLAIM(read(p[0], buffer, 1));
+    long total = 0, got;
+    memset(buffer, 1, sizeof buffer);
+    while ((got = write(p[1], buffer, 1000)) > 0)
+        total += got;
+    claim("capacity", "%ld then %s", total, result(got));
+    CLAIM(fcntl(p[1], F_GETPIPE_SZ));
+    ioctl(p[0], FIONREAD, &count);
+    claim("FIONREAD", "%d", count);
+    struct pollfd pfd[2] = {{p[0], POLLIN, 0}, {p[1], POLLOUT, 0}};
+    CLAIM(poll(pfd, 2, 0));
+    claim("full pipe", "%x %x", pfd[0].revents, pfd[1].revents);
+    CLAIM(read(p[0], buffer, sizeof buffer));
+    CLAIM(poll(pfd, 2, 0));
+    claim("empty pipe", "%x %x", pfd[0].revents, pfd[1].revents);
+    CLAIM(poll(pfd, 1, 5));
+    struct pollfd bad = {99, POLLIN, 0};
+    CLAIM(poll(&bad, 1, 0));
+    claim("bad descriptor", "%x", bad.revents);
+
+    int e = epoll_create1(0);
+    struct epoll_event event = {EPOLLIN, {.u64 = 77}}, events[4];
+    CLAIM(epoll_ctl(e, EPOLL_CTL_ADD, p[0], &event));
+    CLAIM(epoll_ctl(e, EPOLL_CTL_ADD, p[0], &event));
+    CLAIM(epoll_ctl(e, EPOLL_CTL_DEL, p[1], &event));
+    CLAIM(epoll_ctl(e, EPOLL_CTL_ADD, e, &event));
+    CLAIM(epoll_ctl(e, EPOLL_CTL_ADD, 99, &event));
+    CLAIM(epoll_wait(e, events, 4, 0));
+    write(p[1], "xy", 2);
+    CLAIM(epoll_wait(e, events, 4, 100));
+    claim("event", "%x %lu", events[0].events, (unsigned long)events[0].data.u64);
+    CLAIM(epoll_wait(e, events, 4, 0));
+    event.events = EPOLLIN | EPOLLET;
+    CLAIM(epoll_ctl(e, EPOLL_CTL_MOD, p[0], &event));
+    CLAIM(epoll_wait(e, events, 4, 0));
+    CLAIM(epoll_wait(e, events, 4, 0));
+    write(p[1], "z", 1);
+    CLAIM(epoll_wait(e, events, 4, 0));
+    event.events = EPOLLIN | EPOLLONESHOT;
+    epoll_ctl(e, EPOLL_CTL_MOD, p[0], &event);
+    CLAIM(epoll_wait(e, events, 4, 0));
+    CLAIM(epoll_wait(e, events, 4, 0));
+    CLAIM(epoll_wait(e, events, 0, 0));
+    CLAIM(epoll_wait(p[0], events, 1, 0));
+    read(p[0], buffer, 100);
+    event.events = EPOLLIN;
+    epoll_ctl(e, EPOLL_CTL_MOD, p[0], &event);
+    int status;
+    if (!fork()) {
+        usleep(20000);
+        write(p[1], "w", 1);
+        _exit(0);
+    }
+    CLAIM(epoll_wait(e, events, 4, 5000));
+    wait(&status);
+    struct pollfd nested = {e, POLLIN, 0};
+    CLAIM(poll(&nested, 1, 0));
+    close(p[1]);
+    read(p[0], buffer, 100);
+    CLAIM(epoll_wait(e, events, 4, 100));
+    claim("hang-up", "%x", events[0].events);
+    CLAIM(read(p[0], buffer, 1));
+    CLAIM(poll(pfd, 1, 0));
+    claim("poll hang-up", "%x", pfd[0].revents);
+    close(p[0]);
+    CLAIM(epoll_wait(e, events, 4, 0));
+
+    int ev = eventfd(3, EFD_NONBLOCK);
+    uint64_t value = 5;
+    CLAIM(write(ev, &value, 8));
+    CLAIM(read(ev, &value, 8));
+    claim("eventfd", "%lu", (unsigned long)value);
+    CLAIM(read(ev, &value, 8));
+    CLAIM(read(ev, &value, 4));
+    value = -1;
+    CLAIM(write(ev, &value, 8));
+    ev = eventfd(2, EFD_SEMAPHORE | EFD_NONBLOCK);
+    CLAIM(read(ev, &value, 8) == 8 && value == 1);
+    CLAIM(read(ev, &value, 8) == 8 && value == 1);
+    CLAIM(read(ev, &value, 8));
+
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct itimerspec spec = {{0, 5000000}, {0, 5000000}};
+    CLAIM(timerfd_settime(timer, 0, &spec, 0));
+    CLAIM(read(timer, &value, 8));
+    struct pollfd t = {timer, POLLIN, 0};
+    CLAIM(poll(&t, 1, 1000));
+    CLAIM(read(timer, &value, 8) == 8 && value >= 1);
+    CLAIM(timerfd_create(99, 0));
+
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, 0);
+    int sfd = signalfd(-1, &set, SFD_NONBLOCK);
+    struct signalfd_siginfo info;
+    CLAIM(read(sfd, &info, sizeof info));
+    kill(getpid(), SIGUSR1);
+    CLAIM(read(sfd, &info, sizeof info));
+    claim("signalfd", "%d from self %d", info.ssi_signo, info.ssi_pid == (unsigned)getpid());
+
+    fd_set readable;
+    FD_ZERO(&readable);
+    pipe(p);
+    FD_SET(p[0], &readable);
+    struct timeval none = {0, 1000};
+    CLAIM(select(p[0] + 1, &readable, 0, 0, &none));
+    claim("select wrote the time back", "%ld", (long)none.tv_usec);
+    write(p[1], "x", 1);
+    FD_SET(p[0], &readable);
+    CLAIM(select(p[0] + 1, &readable, 0, 0, 0));
+    CLAIM(FD_ISSET(p[0], &readable) != 0);
+    CLAIM(select(-1, 0, 0, 0, &none));
+    FD_ZERO(&readable);
+    FD_SET(90, &readable);
+    CLAIM(select(91, &readable, 0, 0, &none));
+    return 0;
+}
