@@ -10,6 +10,8 @@ extern crate alloc;
 pub mod abi;
 pub mod block;
 pub mod device;
+#[macro_use]
+pub mod fs;
 pub mod io;
 pub mod mm;
 pub mod page_cache;

@@ -34,6 +34,7 @@ classes! {
     CGROUP = 20, "Control group hierarchy: attaching tasks walks the process tree.";
     NAMESPACE = 30, "Creation and death of namespaces.";
     EXEC = 40, "One exec or credential change at a time per process (`cred_guard_mutex`): outer to everything of that process.";
+    FILE = 50, "An open file's position (`f_pos_lock`): taken by `read(2)`, `getdents64(2)` before anything of the file, its directory or contents.";
     DEVICE_REGISTRY = 60, "Registered devices and drivers: probing opens files and creates nodes.";
     MODULES = 70, "The list of modules and kernel parameters.";
     TTY = 100, "A terminal's configuration and hang-up (`tty_lock`): sends signals to sessions below.";
@@ -43,7 +44,6 @@ classes! {
     RENAME = 160, "One cross-directory rename at a time per file system: outer to the directories.";
     DIRECTORY = 170, "A directory's contents (`i_rwsem` of a parent): nested by ancestor, then address.";
     INODE = 180, "A file's contents and size (`i_rwsem` of a non-directory): taken inside its directory.";
-    FILE = 190, "An open file's position (`f_pos_lock`).";
     FILE_LOCKS = 200, "POSIX, OFD and flock locks and leases of an inode.";
     PIPE = 210, "A pipe's ring.";
     SOCKET = 220, "A socket (`lock_sock`): nested listener before child, lower address first.";
