@@ -18,6 +18,7 @@ pub mod page_cache;
 pub mod signal;
 pub mod syscall;
 pub mod task;
+pub mod tty;
 pub mod user;
 pub mod version;
 pub mod vfs;
