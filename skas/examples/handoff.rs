@@ -15,7 +15,7 @@ fn pin(cpu: Option<usize>) {
     let status = std::process::Command::new("taskset")
         .args([
             "-cp",
-            &cpu.map_or("0-1".into(), |cpu| cpu.to_string()),
+            &cpu.map_or("0-63".into(), |cpu| cpu.to_string()),
             &std::process::id().to_string(),
         ])
         .stdout(std::process::Stdio::null())
@@ -32,8 +32,9 @@ fn row(name: &str, count: u32, start: Instant) {
     );
 }
 
-fn guest(program: &[u8]) -> UserThread {
+fn guest(program: &[u8], cpu: Option<usize>) -> UserThread {
     let (space, mut thread) = UserThread::new().expect("a new space");
+    thread.set_host_cpu(cpu);
     let all = Prot::READ | Prot::WRITE | Prot::EXEC;
     space
         .map(CODE, 4096, all, Backing::Anonymous, MapFlags::empty())
@@ -43,9 +44,9 @@ fn guest(program: &[u8]) -> UserThread {
     thread
 }
 
-fn rows(title: &str) {
+fn rows(title: &str, cpu: Option<usize>) {
     println!("-- {title}");
-    let mut thread = guest(LOOP);
+    let mut thread = guest(LOOP, cpu);
     for _ in 0..2000 {
         assert_eq!(thread.run(), Exit::Syscall);
     }
@@ -75,6 +76,7 @@ fn rows(title: &str) {
     let start = Instant::now();
     for _ in 0..1000 {
         let (space, mut child) = UserThread::new().expect("new");
+        child.set_host_cpu(cpu);
         space
             .map(CODE, 4096, Prot::READ, Backing::Anonymous, MapFlags::empty())
             .expect("queued");
@@ -88,7 +90,7 @@ fn rows(title: &str) {
         child.run();
     }
     row("spawn + one call + end", 2000, start);
-    let mut touch = guest(TOUCH);
+    let mut touch = guest(TOUCH, cpu);
     let space = touch.space().clone();
     let pages = 4096u32;
     let start = Instant::now();
@@ -127,13 +129,14 @@ fn main() {
         std::process::exit(1);
     }
     println!("backend {}, {:?}", skas::backend(), skas::layout());
-    pin(None);
     skas::set_spin(0, 0);
-    rows("two CPUs, parked");
-    skas::set_spin(20, 20);
-    rows("two CPUs, spinning");
-    skas::set_spin(0, 0);
+    rows("parked, free placement", None);
     pin(Some(0));
-    rows("one CPU, parked (new stubs on the CPU of the zygote)");
+    rows("parked, same CPU", Some(0));
+    rows("parked, two CPUs", Some(1));
+    skas::set_spin(20, 20);
+    rows("spinning, two CPUs", Some(1));
+    pin(None);
+    rows("spinning, free placement", None);
     println!("{:?}", skas::statistics());
 }

@@ -15,8 +15,8 @@ use crate::{handoff, host};
 const PARKED: u32 = 0;
 const CLAIMED: u32 = 1;
 
-/// How long a wait for a stub lasts before we look whether it still lives.
-const LIVENESS: Duration = Duration::from_millis(100);
+/// How long a wait for a stub lasts before we look whether it still lives: doubled each time, from the first to the last.
+const LIVENESS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(256));
 
 /// The stub's process is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,6 @@ pub(crate) struct Core {
     pub(crate) tid: i32,
     pub(crate) slot: usize,
     pub(crate) region: Region,
-    /// Bases in the stub thread's registers when they are not in the header: what we loaded last.
     state: AtomicU32,
 }
 
@@ -69,11 +68,13 @@ impl Core {
     /// Waits until the stub has handed back.
     pub(crate) fn wait(&self, dead: &AtomicBool) -> Result<(), Gone> {
         let mut spin = machine().spin.kernel();
+        let mut timeout = LIVENESS.0;
         loop {
-            if handoff::wait(self.region.word(), spin, LIVENESS) {
+            if handoff::wait(self.region.word(), spin, timeout) {
                 return Ok(());
             }
             spin = 0;
+            timeout = (timeout * 2).min(LIVENESS.1);
             if dead.load(Ordering::Relaxed) || !self.alive() {
                 return Err(Gone);
             }
