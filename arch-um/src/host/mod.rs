@@ -1,9 +1,14 @@
 //! Safe wrappers of host system calls, one file by family. Errors are the host's numbers as [`Errno`](crate::Errno); `EINTR` is retried inside unless
 //! said otherwise.
 
+pub mod fd;
 pub mod image;
 pub mod mem;
+pub mod process;
 pub mod random;
 pub(crate) mod sys;
+pub mod tty;
 
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+pub use process::{allowed_cpus, core_limit, process_exists, raise_descriptor_limit, total_memory};

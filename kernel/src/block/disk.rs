@@ -15,6 +15,7 @@ use arch_um::time::Instant;
 
 use super::bio::{BlockDriver, Op, submit_and_wait};
 use super::partition::{self, Partition};
+use crate::device::{self, DeviceNode};
 use crate::page_cache::{Backing, PageCache};
 use crate::vfs::DevT;
 use crate::{Errno, Result};
@@ -224,8 +225,28 @@ impl Disk {
             let names: Vec<_> = found.iter().map(|partition| format!("p{}", partition.number)).collect();
             log::info!(" {}: {}", self.name, names.join(" "));
         }
-        *self.partitions.lock() = found;
+        let gone = core::mem::replace(&mut *self.partitions.lock(), found.clone());
+        for partition in gone
+            .iter()
+            .filter(|old| !found.iter().any(|new| new.number == old.number))
+        {
+            device::retract(&self.partition_name(partition.number));
+        }
+        for partition in &found {
+            self.announce(self.partition_name(partition.number), partition.number);
+        }
         Ok(())
+    }
+
+    /// Makes the device file of the disk (0) or of a partition appear.
+    fn announce(&self, name: String, number: u32) {
+        let dev = DevT::new(self.dev.major, self.dev.minor + number);
+        device::announce(DeviceNode {
+            name,
+            dev,
+            mode: 0o660,
+            class: "block",
+        });
     }
 }
 
@@ -268,6 +289,7 @@ pub fn register(info: DiskInfo) -> Result<Arc<Disk>> {
     }
     disks.push(disk.clone());
     drop(disks);
+    disk.announce(disk.name.clone(), 0);
     if let Err(error) = disk.rescan() {
         log::warn!("{}: unable to read partition table: {error}", disk.name);
     }
