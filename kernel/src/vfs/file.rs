@@ -221,6 +221,12 @@ pub trait FileOps: Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// `copy_file_range(2)` without the data passing through the kernel: up to `len` bytes from `pos` on to `target_pos` of `target`; 0 at
+    /// the end. `EXDEV` and `EOPNOTSUPP` make the caller copy through memory.
+    fn copy_range(&self, _file: &File, _pos: u64, _target: &File, _target_pos: u64, _len: usize) -> Result<usize> {
+        Err(Errno::EXDEV)
+    }
+
     /// One descriptor of this description is closed (`close(2)` reports the error; the description may live on).
     fn flush(&self, _file: &File) -> Result<()> {
         Ok(())
