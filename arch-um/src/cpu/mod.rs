@@ -48,6 +48,9 @@ impl CpuMask {
     }
 }
 
+/// A waker that promised to sleep and still runs after this long does not mean it: about half of what waking another CPU costs.
+const DEFER_NS: u64 = 20_000;
+
 /// One virtual CPU. Cache-line aligned: other CPUs look at their own.
 #[repr(align(128))]
 pub(crate) struct Cpu {
@@ -61,6 +64,8 @@ pub(crate) struct Cpu {
     need_resched: AtomicBool,
     idle_word: AtomicU32,
     user: user::Slot,
+    /// When a thread was queued here in the hope that the running one sleeps soon, in cycles; 0: none. The CPU's own.
+    deferred: AtomicU64,
     /// When the present thread or idleness began, in cycles. Written by the CPU itself, like the sums below.
     since: AtomicU64,
     busy: AtomicU64,
@@ -84,6 +89,7 @@ impl Cpu {
             need_resched: AtomicBool::new(false),
             idle_word: AtomicU32::new(0),
             user: user::Slot::new(),
+            deferred: AtomicU64::new(0),
             since: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             idle: AtomicU64::new(0),
@@ -146,6 +152,21 @@ impl Cpu {
         self.user.kick(ptr::null());
     }
 
+    /// Another CPU is told about this one's queue only if the running thread goes on: see [`sched::spread`].
+    pub(crate) fn defer_kick(&self) {
+        self.deferred.store(cycles::now(), Ordering::Relaxed);
+    }
+
+    /// At `now` the running thread goes on.
+    #[inline]
+    fn check_deferred(&self, now: u64) {
+        let deferred = self.deferred.load(Ordering::Relaxed);
+        if deferred != 0 && cycles::to_ns(now.saturating_sub(deferred)) > DEFER_NS {
+            self.deferred.store(0, Ordering::Relaxed);
+            sched::spread(self);
+        }
+    }
+
     /// Cycles since the running thread was picked.
     pub(crate) fn running_cycles(&self) -> u64 {
         cycles::now().saturating_sub(self.since.load(Ordering::Relaxed))
@@ -155,6 +176,7 @@ impl Cpu {
     pub(crate) fn account_running(&self, now: u64) -> u64 {
         let ran = now.saturating_sub(self.since.load(Ordering::Relaxed));
         self.since.store(now, Ordering::Relaxed);
+        self.deferred.store(0, Ordering::Relaxed);
         add(&self.busy, ran);
         ran
     }

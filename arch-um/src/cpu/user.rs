@@ -95,8 +95,10 @@ pub fn enter_user<R>(kick: &Arc<dyn Kick>, f: impl FnOnce() -> R) -> Option<R> {
     }
     let start = cycles::now();
     let value = f();
-    let spent = cycles::now().saturating_sub(start);
+    let end = cycles::now();
+    let spent = end.saturating_sub(start);
     drop(published);
+    cpu.check_deferred(end);
     add(&cpu.user_cycles, spent);
     thread.add_user(spent);
     Some(value)

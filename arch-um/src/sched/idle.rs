@@ -89,6 +89,11 @@ fn spin(cpu: &Cpu) -> Option<ThreadRef> {
         return None;
     }
     cpu.idle_word().store(SPINNING, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    // Whatever was queued before we said SPINNING tells us nothing.
+    if let Some(next) = pick(cpu, ptr::null()) {
+        return Some(next);
+    }
     let start = cycles::now();
     while cpu.idle_word().load(Ordering::Acquire) == SPINNING {
         if cycles::to_ns(cycles::now() - start) > SPIN_NS {

@@ -25,6 +25,8 @@ pub enum Enqueue {
     Spawn,
     /// Woken from a sleep.
     Wake,
+    /// Woken by a thread that is about to sleep itself: wants the waker's CPU.
+    WakeSync,
     /// Still wants to run: it yielded or its time was up.
     Yield,
     /// Moved here because its affinity forbids the other CPU.
@@ -83,12 +85,39 @@ pub fn nr_running() -> usize {
 
 /// Puts a thread that has just become ready on a queue and sees to it that a CPU looks there.
 pub(crate) fn wake_up(thread: ThreadRef, why: Enqueue) {
+    if why == Enqueue::WakeSync && !thread.is_running() {
+        let Some(thread) = wake_here(thread) else { return };
+        return wake_up(thread, Enqueue::Wake);
+    }
     // A thread that is still leaving its CPU must be continued by that one.
     let target = match thread.is_running() {
         true => thread.last_cpu(),
         false => policy().select_cpu(&thread, idle::mask()),
     };
     enqueue(target, thread, why);
+}
+
+/// The waker is about to sleep: its own CPU will have the thread sooner than another can be woken (an inter-processor interrupt, tens of
+/// µs), provided that nobody else waits there. Should the waker go on instead, [`spread`] gives the thread to an idle CPU.
+/// Returns the thread if it must go the common way.
+fn wake_here(thread: ThreadRef) -> Option<ThreadRef> {
+    match this_cpu() {
+        Some(cpu) if !cpu.is_idle() && thread.affinity().contains(cpu.id()) && policy().queued(cpu.id()) == 0 => {
+            policy().enqueue(cpu.id(), thread, Enqueue::WakeSync, None);
+            cpu.defer_kick();
+            arm_tick();
+            None
+        }
+        _ => Some(thread),
+    }
+}
+
+/// The running thread has not slept for a while after a `WakeSync`: an idle CPU may have the woken one.
+#[cold]
+pub(crate) fn spread(cpu: &Cpu) {
+    if policy().queued(cpu.id()) != 0 {
+        idle::kick_one(CpuMask::ALL);
+    }
 }
 
 fn enqueue(target: CpuId, thread: ThreadRef, why: Enqueue) {
@@ -244,6 +273,7 @@ fn tick() {
             continue;
         }
         waiting = true;
+        idle::kick_one(CpuMask::ALL);
         if policy().tick(cpu.id(), cycles::to_ns(cpu.running_cycles())) == Preempt::Yes {
             cpu.resched();
         }

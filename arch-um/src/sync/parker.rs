@@ -28,6 +28,14 @@ impl Parker {
         }
     }
 
+    /// By a thread that is about to sleep.
+    pub(crate) fn unpark_sync(&self) {
+        match self {
+            Parker::Kernel(thread) => thread.unpark_sync(),
+            Parker::Host(thread) => thread.unpark(),
+        }
+    }
+
     /// Sleeps until unparked, or `deadline`, or for no reason. Only by the thread itself.
     pub(crate) fn park(&self, deadline: Option<Instant>) {
         match (self, deadline) {

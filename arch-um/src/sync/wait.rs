@@ -222,15 +222,25 @@ impl WaitQueue {
     /// Wakes all callbacks and plain waiters whose mask overlaps `key` (0 overlaps everything), and up to `n` exclusive ones, first
     /// come first served. Returns the number of exclusive waiters woken. Never sleeps; allowed under spin locks.
     pub fn wake(&self, n: usize, key: u32) -> usize {
+        self.wake_with(n, key, Parker::unpark)
+    }
+
+    /// Like [`wake`](Self::wake) by a thread that is about to sleep, as far as it knows: a woken thread runs on the waker's CPU next,
+    /// without waking another CPU. For pipes, local sockets and the like, where two threads take turns.
+    pub fn wake_sync(&self, n: usize, key: u32) -> usize {
+        self.wake_with(n, key, Parker::unpark_sync)
+    }
+
+    fn wake_with(&self, n: usize, key: u32, unpark: fn(&Parker)) -> usize {
         let Some(inner) = self.inner.get() else {
             // Pairs with the fence in `add`: who registers after this sees the condition.
             fence(Ordering::SeqCst);
             return match self.inner.get() {
-                Some(inner) => inner.wake(n, key),
+                Some(inner) => inner.wake(n, key, unpark),
                 None => 0,
             };
         };
-        inner.wake(n, key)
+        inner.wake(n, key, unpark)
     }
 
     /// Tells `w` about wake-ups that overlap `mask` (0: all) until the registration is dropped.
@@ -282,7 +292,7 @@ impl Inner {
         self.list.lock().entries.iter().any(|e| e.id == id)
     }
 
-    fn wake(&self, n: usize, key: u32) -> usize {
+    fn wake(&self, n: usize, key: u32, unpark: fn(&Parker)) -> usize {
         fence(Ordering::SeqCst);
         if self.len.load(Ordering::SeqCst) == 0 {
             return 0;
@@ -317,7 +327,7 @@ impl Inner {
             match call {
                 Call::Thread(waiter) => {
                     waiter.woken.store(true, Ordering::Release);
-                    waiter.parker.unpark();
+                    unpark(&waiter.parker);
                 }
                 Call::Callback(callback) => callback.wake(key),
             }

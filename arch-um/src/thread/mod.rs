@@ -216,6 +216,15 @@ impl Thread {
 
     /// Ends the thread's [`park`], or its next one. Any context, also under spin locks.
     pub fn unpark(&self) {
+        self.wake(Enqueue::Wake);
+    }
+
+    /// Like [`unpark`](Self::unpark) by a thread that is about to sleep: the woken one should run here, next (pipes, local sockets).
+    pub fn unpark_sync(&self) {
+        self.wake(Enqueue::WakeSync);
+    }
+
+    fn wake(&self, why: Enqueue) {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             let next = match state {
@@ -234,7 +243,7 @@ impl Thread {
             }
         }
         if state == PARKED {
-            sched::wake_up(self.arc(), Enqueue::Wake);
+            sched::wake_up(self.arc(), why);
         }
     }
 

@@ -20,6 +20,36 @@ fn per(n: u32, what: &str, f: impl FnOnce()) {
     println!("{what}: {:.1} ns", start.elapsed().as_nanos() as f64 / f64::from(n));
 }
 
+/// Two threads take turns through wait queues, as readers and writers of two pipes do, with a visit to user code in between.
+fn turns(n: u32, wake: fn(&WaitQueue)) {
+    let table: Arc<(WaitQueue, WaitQueue, AtomicU32)> = Arc::default();
+    let theirs = table.clone();
+    let wait = |queue: &WaitQueue, turn: &AtomicU32, want: u32| {
+        let mine = queue.wait_until(Interruptible::Yes, None, || {
+            (turn.load(Ordering::SeqCst) == want).then_some(())
+        });
+        assert!(mine.is_ok());
+        let kick: Arc<dyn Kick> = Arc::new(NoKick);
+        while cpu::enter_user(&kick, || ()).is_none() {
+            cpu::cond_resched();
+        }
+    };
+    let pong = move || {
+        for round in 0..n {
+            wait(&theirs.1, &theirs.2, 2 * round + 1);
+            theirs.2.store(2 * round + 2, Ordering::SeqCst);
+            wake(&theirs.0);
+        }
+    };
+    let other = thread::spawn("pong", Box::new(pong)).expect("memory");
+    for round in 0..n {
+        table.2.store(2 * round + 1, Ordering::SeqCst);
+        wake(&table.1);
+        wait(&table.0, &table.2, 2 * round + 2);
+    }
+    other.join();
+}
+
 fn ping_pong(n: u32, a: CpuMask, b: CpuMask) {
     let ball = Arc::new(AtomicU32::new(0));
     let main = thread::current();
@@ -62,6 +92,10 @@ pub fn run() -> ! {
                 ping_pong(20_000, CpuMask(1), CpuMask(2))
             });
         }
+        per(40_000, "wait queue turn, wake", || turns(20_000, |q| q.wake_one()));
+        per(40_000, "wait queue turn, wake_sync", || {
+            turns(20_000, |q| assert!(q.wake_sync(1, 0) < 2))
+        });
         per(N, "yield_now alone", || (0..N).for_each(|_| thread::yield_now()));
         per(N, "thread::current", || (0..N).for_each(|_| drop(thread::current())));
         per(N, "thread::with_current", || {

@@ -15,6 +15,8 @@ tests! {
     many_threads_come_and_go_and_stacks_are_reused => PASS;
     one_cpu_runs_threads_in_the_order_they_became_ready => PASS;
     affinity_keeps_a_thread_on_its_cpu => PASS;
+    a_synchronous_wake_up_runs_on_the_wakers_cpu => PASS;
+    a_synchronous_waker_that_goes_on_gives_the_thread_away => PASS;
     idle_cpus_take_work_from_busy_ones => PASS;
     user_code_is_preempted_by_the_tick_when_others_wait => PASS;
     the_tick_is_off_when_nobody_waits => PASS;
@@ -163,6 +165,59 @@ fn affinity_keeps_a_thread_on_its_cpu() {
             thread::yield_now();
             thread::sleep_until(Instant::now() + Duration::from_micros(50));
             assert_eq!(cpu::current(), cpu);
+        }
+    })
+}
+
+/// Parks a new thread; returns it when it sleeps.
+fn sleeper(f: impl FnOnce() + Send + 'static) -> thread::ThreadRef {
+    let t = spawn("sleeper", move || {
+        thread::park();
+        f();
+    });
+    while t.switches().0 == 0 || t.is_running() {
+        thread::sleep_until(Instant::now() + Duration::from_micros(200));
+    }
+    t
+}
+
+fn a_synchronous_wake_up_runs_on_the_wakers_cpu() {
+    boot(2, || {
+        let me = thread::current();
+        let mut stayed = 0;
+        for _ in 0..200 {
+            let at = Arc::new(AtomicU32::new(99));
+            let (seen, waker) = (at.clone(), me.clone());
+            let t = sleeper(move || {
+                seen.store(cpu::current().0, Ordering::SeqCst);
+                waker.unpark();
+            });
+            let here = cpu::current();
+            t.unpark_sync();
+            while at.load(Ordering::SeqCst) == 99 {
+                thread::park();
+            }
+            stayed += u32::from(at.load(Ordering::SeqCst) == here.0);
+            t.join();
+        }
+        // An idle CPU that looks around at that moment may take it.
+        assert!(stayed > 100, "{stayed} of 200");
+    })
+}
+
+fn a_synchronous_waker_that_goes_on_gives_the_thread_away() {
+    boot(2, || {
+        let kick: Arc<dyn Kick> = Arc::new(Loop::default());
+        for _ in 0..20 {
+            let ran = Arc::new(AtomicBool::new(false));
+            let flag = ran.clone();
+            let t = sleeper(move || flag.store(true, Ordering::SeqCst));
+            t.unpark_sync();
+            // Never sleeps, never yields: only the other CPU can run it.
+            while !ran.load(Ordering::SeqCst) {
+                cpu::enter_user(&kick, || ());
+            }
+            t.join();
         }
     })
 }
