@@ -1,0 +1,126 @@
+//! Programs we did not write, on the host's own tree: what they print in a guest is what they print on the host.
+
+use harness::Backend;
+use harness::script::{in_guest, natively};
+
+/// Runs `script` on the host and under both backends; output and status must be equal.
+fn same(script: &str) {
+    let native = natively(script);
+    for backend in Backend::ALL {
+        let guest = in_guest(backend, script);
+        assert_eq!(guest.output, native.output, "{backend:?}: {script}");
+        assert_eq!(guest.status, native.status, "{backend:?}: {script}");
+    }
+}
+
+/// The beginning of a script that works in a directory of its own.
+const IN_SCRATCH: &str = "dir=$(mktemp -d /tmp/judge-XXXXXX) && cd $dir && trap 'rm -rf $dir' EXIT\n";
+
+fn same_in_scratch(script: &str) {
+    same(&format!("{IN_SCRATCH}{script}"));
+}
+
+#[test]
+fn the_shell_and_the_usual_tools() {
+    same_in_scratch(
+        "set -e
+        seq 1 1000 | sort -rn | awk '{ s += $1 } END { print s, NR }'
+        printf 'b 2\\na 1\\n' >f; sort f | sed 's/a/x/' | tee g | grep -c x
+        mkdir -p d/e; cp f d/e/; ln -s d/e l; ls -R; find . -name f | sort
+        tar czf t.tgz d f g; mkdir u; tar xzf t.tgz -C u; diff -r d u/d && echo same
+        head -c 100000 /dev/zero | md5sum; dd if=/dev/zero bs=1k count=10 2>/dev/null | wc -c
+        cat <<END | tr a-z A-Z
+here document
+END
+        (exit 7); echo $?; false || echo no; echo $((6 * 7)); test -d d && echo dir
+        cut -d: -f1 /etc/passwd | head -3; xargs -n1 echo <f; basename $(readlink -f l)",
+    );
+}
+
+#[test]
+fn bash_with_its_own_features() {
+    same_in_scratch(
+        "bash -c 'a=(1 2 3); echo ${#a[@]} ${a[@]/2/x}; while read l; do echo \"<$l>\"; done < <(printf \"x\\ny\\n\");
+        echo {1..5}; [[ abc =~ b(.) ]] && echo ${BASH_REMATCH[1]}; sleep 0.1 & wait $!; echo $?; (ulimit -n 64; ulimit -n);
+        trap \"echo bye\" EXIT; kill -l 15; declare -A m=([k]=v); echo ${m[k]}; set -o pipefail; false | true; echo $?; coproc cat; echo hi >&${COPROC[1]}; read -u ${COPROC[0]} r; echo $r'",
+    );
+}
+
+#[test]
+fn busybox_runs_as_a_static_program() {
+    same_in_scratch(
+        "busybox sh -c 'echo $((1+1)); busybox seq 3 | busybox wc -l; busybox awk \"BEGIN { print 3 * 4 }\"; busybox ls -a'",
+    );
+}
+
+#[test]
+fn python_with_subprocesses_and_threads() {
+    same_in_scratch(
+        "python3 - <<'END'
+import os, subprocess, threading, socket, sys, json, hashlib, tempfile, multiprocessing, select, signal, time
+print(sum(i * i for i in range(10000)))
+print(subprocess.run(['echo', 'child'], capture_output=True, text=True).stdout.strip())
+print(subprocess.Popen('cat; exit 3', shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE).communicate(b'in')[0])
+total, lock = [0], threading.Lock()
+def work():
+    for _ in range(1000):
+        with lock: total[0] += 1
+threads = [threading.Thread(target=work) for _ in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]; print(total)
+r, w = os.pipe(); pid = os.fork()
+if pid == 0:
+    os.write(w, b'from child'); os._exit(5)
+print(os.read(r, 100), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+with tempfile.NamedTemporaryFile(dir='.') as f:
+    f.write(b'x' * 100000); f.flush(); print(os.stat(f.name).st_size, hashlib.sha256(open(f.name, 'rb').read()).hexdigest())
+signal.signal(signal.SIGALRM, lambda *a: print('alarm')); signal.setitimer(signal.ITIMER_REAL, 0.05); time.sleep(0.2)
+print(sorted(os.listdir('/'))[:3], os.getcwd() == os.path.realpath('.'))
+p = select.poll(); p.register(r); print(p.poll(0))
+END",
+    );
+}
+
+#[test]
+fn perl() {
+    same_in_scratch(
+        "perl -e 'my %h = map { $_ => $_ ** 2 } 1..5; print join(\",\", map { \"$_=$h{$_}\" } sort keys %h), \"\\n\"; print `echo sub`; if (!fork) { exit 3 } wait; print $? >> 8, \"\\n\"; open F, \"|-\", \"sort\"; print F \"b\\na\\n\"; close F'",
+    );
+}
+
+#[test]
+fn git_from_init_to_log() {
+    same_in_scratch(
+        "export GIT_AUTHOR_DATE='2020-01-01T00:00:00Z' GIT_COMMITTER_DATE='2020-01-01T00:00:00Z' HOME=$dir
+        export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
+        git init -q -b main r && cd r && for i in $(seq 50); do echo $i >f$i; done
+        git add . && git commit -qm first && echo more >>f1 && git commit -qam second
+        git log --format='%H %s' && git status --short && git diff HEAD~1 --stat && git gc -q && git fsck && git clone -q . ../c && ls ../c | wc -l",
+    );
+}
+
+#[test]
+fn gcc_and_make_build_a_project_that_runs() {
+    same_in_scratch(
+        "cat >main.c <<'END'
+#include <stdio.h>
+int add(int, int);
+int main(void) { printf(\"%d\\n\", add(40, 2)); return 0; }
+END
+        echo 'int add(int a, int b) { return a + b; }' >add.c
+        printf 'prog: main.o add.o\\n\\tcc -o $@ $^\\n%%.o: %%.c\\n\\tcc -O2 -c $<\\n' >Makefile
+        make -j2 >/dev/null && ./prog && make -q && echo up to date && touch add.c && ! make -q && echo stale",
+    );
+}
+
+#[test]
+fn two_hundred_processes_at_once() {
+    same(
+        "i=0; while [ $i -lt 200 ]; do (sleep 0.5; exit $((i % 3))) & i=$((i+1)); done; n=0; while wait -n 2>/dev/null; do :; done; wait; echo done",
+    );
+}
+
+#[test]
+fn find_counts_what_the_host_counts() {
+    // /usr does not change under the test, as / may.
+    same("find /usr -xdev | wc -l; find /etc -xdev -type l | wc -l; find /usr/lib -xdev -newer /etc/passwd | wc -l");
+}
