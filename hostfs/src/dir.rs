@@ -54,7 +54,7 @@ impl HostDir {
             inode,
             fd,
             speed,
-            fetched: Mutex::new(&order::FS, Fetched::default()),
+            fetched: Mutex::new(&order::INODE, Fetched::default()),
         })
     }
 

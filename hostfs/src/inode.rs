@@ -4,10 +4,10 @@
 //! file that the host replaced gives `ESTALE` (the VFS walks again), never another file's data.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
-use arch_um::host::at::{self, HostAccess, HostOpen};
+use arch_um::host::at::{self, HostAccess};
 use arch_um::host::statx::{self, Stat};
 use arch_um::host::{AsFd, HostTime, OwnedFd, file_io, xattr};
 use arch_um::sync::{Mutex, SpinLock, order};
@@ -25,15 +25,15 @@ use crate::table::Key;
 
 /// A host file.
 pub struct HostInode {
-    me: Weak<HostInode>,
-    fs: Arc<HostFs>,
-    key: Key,
-    kind: FileType,
+    pub(crate) me: Weak<HostInode>,
+    pub(crate) fs: Arc<HostFs>,
+    pub(crate) key: Key,
+    pub(crate) kind: FileType,
     dev: DevT,
     state: InodeState,
-    node: SpinLock<Node>,
+    pub(crate) node: SpinLock<Node>,
     /// The anchor was used since the clock's hand came by.
-    used: AtomicBool,
+    pub(crate) used: AtomicBool,
     /// Held over an append and over what moves the position of the shared write descriptor.
     pub(crate) append: Mutex<()>,
 }
@@ -41,22 +41,22 @@ pub struct HostInode {
 /// What changes about an inode.
 pub(crate) struct Node {
     /// The directory and the name it was seen under last; none for the root and for files without a name.
-    pub place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// A descriptor that means this file, whatever happens to its names.
-    anchor: Option<Arc<OwnedFd>>,
+    pub(crate) anchor: Option<Arc<OwnedFd>>,
     /// Its slot in [`crate::anchor::Anchors`]; none while there is no anchor or it is pinned.
-    slot: Option<usize>,
+    pub(crate) slot: Option<usize>,
     /// The descriptor that made the file, kept for the first open: the mode may allow no second one.
-    fresh: Option<Arc<OwnedFd>>,
+    pub(crate) fresh: Option<Arc<OwnedFd>>,
     /// Shared by the open files that only read.
-    read: Weak<OwnedFd>,
+    pub(crate) read: Weak<OwnedFd>,
     /// Shared by the open files that write; open for reading too unless the host forbids it.
-    write: Weak<OwnedFd>,
-    write_access: HostAccess,
+    pub(crate) write: Weak<OwnedFd>,
+    pub(crate) write_access: HostAccess,
     /// As of the last look at the host.
-    seen: Stat,
+    pub(crate) seen: Stat,
     /// Which masks of `host_access` the host has granted, as bits, as long as `ctime` is this.
-    granted: (HostTime, u8),
+    pub(crate) granted: (HostTime, u8),
 }
 
 /// A name in a directory.
@@ -157,156 +157,6 @@ impl HostInode {
         self.node.lock().seen = *stat;
     }
 
-    /// `ESTALE` unless `fd` is this file.
-    fn verify(&self, fd: &OwnedFd) -> Result<Stat> {
-        let stat = statx::stat_fd(fd.as_fd())?;
-        if Key::of(&stat) != self.key {
-            return Err(Errno::ESTALE);
-        }
-        self.saw(&stat);
-        Ok(stat)
-    }
-
-    /// The anchor, opened if need be. For directories it is where their names are looked up.
-    pub(crate) fn anchor(&self) -> Result<Arc<OwnedFd>> {
-        if let Some(fd) = self.held_anchor() {
-            return Ok(fd);
-        }
-        // Upwards to the first that holds one, then down again: a loop, because trees may be deeper than a kernel stack.
-        let mut missing = vec![self.arc()];
-        let mut fd = loop {
-            let lowest = &missing[missing.len() - 1];
-            let parent = lowest.place().ok_or(Errno::ESTALE)?.parent;
-            if let Some(fd) = parent.held_anchor() {
-                break fd;
-            }
-            missing.push(parent);
-        };
-        while let Some(inode) = missing.pop() {
-            fd = inode.open_anchor(&fd)?;
-        }
-        Ok(fd)
-    }
-
-    fn held_anchor(&self) -> Option<Arc<OwnedFd>> {
-        let fd = self.node.lock().anchor.clone()?;
-        self.used.store(true, Ordering::Relaxed);
-        Some(fd)
-    }
-
-    /// Opens the anchor through the parent's.
-    fn open_anchor(&self, parent: &OwnedFd) -> Result<Arc<OwnedFd>> {
-        let place = self.place().ok_or(Errno::ESTALE)?;
-        let fd = self.fs.anchors.with_room(|| match self.kind {
-            FileType::Directory => at::open_dir_path_at(parent.as_fd(), &place.name),
-            _ => at::open_path_at(parent.as_fd(), &place.name),
-        })?;
-        self.verify(&fd)?;
-        Ok(self.keep_anchor(Arc::new(fd)))
-    }
-
-    /// Makes a verified descriptor the anchor, unless somebody was faster.
-    pub(crate) fn keep_anchor(&self, fd: Arc<OwnedFd>) -> Arc<OwnedFd> {
-        self.used.store(true, Ordering::Relaxed);
-        let slot = self.fs.anchors.enter(self.me.clone());
-        let surplus = {
-            let mut node = self.node.lock();
-            match (&node.anchor, node.slot) {
-                (Some(kept), _) => Some(kept.clone()),
-                (None, None) => {
-                    node.anchor = Some(fd.clone());
-                    node.slot = Some(slot);
-                    None
-                }
-                (None, Some(_)) => {
-                    node.anchor = Some(fd.clone());
-                    Some(fd.clone())
-                }
-            }
-        };
-        if let Some(kept) = surplus {
-            self.fs.anchors.leave(slot);
-            return kept;
-        }
-        fd
-    }
-
-    /// Holds the file by `fd` until it is dropped or gets a name: nothing else leads to it.
-    pub(crate) fn pin(&self, fd: Arc<OwnedFd>) {
-        let (slot, old) = {
-            let mut node = self.node.lock();
-            (node.slot.take(), node.anchor.replace(fd))
-        };
-        if let Some(slot) = slot {
-            self.fs.anchors.leave(slot);
-        }
-        drop(old);
-    }
-
-    /// The pinned anchor may be closed again like any other: a name leads to the file.
-    pub(crate) fn unpin(&self) {
-        let slot = self.fs.anchors.enter(self.me.clone());
-        let surplus = {
-            let mut node = self.node.lock();
-            let wanted = node.slot.is_none() && node.anchor.is_some();
-            if wanted {
-                node.slot = Some(slot);
-            }
-            !wanted
-        };
-        if surplus {
-            self.fs.anchors.leave(slot);
-        }
-    }
-
-    /// For the clock: the slot and the descriptors to close, unless the anchor was used lately or is pinned.
-    pub(crate) fn take_idle_anchor(&self) -> Option<(usize, [Option<Arc<OwnedFd>>; 2])> {
-        if self.used.swap(false, Ordering::Relaxed) {
-            return None;
-        }
-        let mut node = self.node.lock();
-        let slot = node.slot.take()?;
-        Some((slot, [node.anchor.take(), node.fresh.take()]))
-    }
-
-    /// Keeps the descriptor that made the file until its first open. It is the anchor meanwhile, so that it counts against the limit.
-    pub(crate) fn keep_fresh(&self, fd: Arc<OwnedFd>) {
-        self.node.lock().fresh = Some(fd.clone());
-        self.keep_anchor(fd);
-    }
-
-    /// The descriptor that made the file, if it was not opened yet.
-    fn take_fresh(&self) -> Option<Arc<OwnedFd>> {
-        let mut node = self.node.lock();
-        let fresh = node.fresh.take()?;
-        // As an anchor it would keep the file open for writing. A pinned one must stay: there is no other.
-        let was_anchor = node.anchor.as_ref().is_some_and(|anchor| Arc::ptr_eq(anchor, &fresh));
-        let slot = if was_anchor { node.slot.take() } else { None };
-        let anchor = if slot.is_some() { node.anchor.take() } else { None };
-        drop(node);
-        if let Some(slot) = slot {
-            self.fs.anchors.leave(slot);
-        }
-        drop(anchor);
-        Some(fresh)
-    }
-
-    /// Any descriptor of this file: of an open file, or the anchor.
-    pub(crate) fn any_fd(&self) -> Result<Arc<OwnedFd>> {
-        match self.open_fd() {
-            Some(fd) => Ok(fd),
-            None => self.anchor(),
-        }
-    }
-
-    fn open_fd(&self) -> Option<Arc<OwnedFd>> {
-        let node = self.node.lock();
-        node.fresh
-            .clone()
-            .or_else(|| node.write.upgrade())
-            .or_else(|| node.read.upgrade())
-    }
-
     /// What the host says now.
     fn stat(&self) -> Result<Stat> {
         if let Some(fd) = self.open_fd().or_else(|| self.held_anchor()) {
@@ -321,75 +171,6 @@ impl HostInode {
         }
         self.saw(&stat);
         Ok(stat)
-    }
-
-    /// A descriptor for reading, shared with other open files.
-    pub(crate) fn read_fd(&self) -> Result<Arc<OwnedFd>> {
-        if let Some(fd) = self.node.lock().read.upgrade() {
-            return Ok(fd);
-        }
-        let fd = Arc::new(self.open_host(HostAccess::Read, HostOpen::empty())?);
-        let mut node = self.node.lock();
-        node.read = Arc::downgrade(&fd);
-        Ok(fd)
-    }
-
-    /// A descriptor for writing, and for reading too if `access` says so, shared with other open files. Taken from the maker of the file
-    /// where it is not opened yet.
-    pub(crate) fn write_fd(&self, access: HostAccess) -> Result<Arc<OwnedFd>> {
-        {
-            let fresh = self.take_fresh();
-            let mut node = self.node.lock();
-            if let Some(fd) = fresh {
-                node.write = Arc::downgrade(&fd);
-                node.write_access = HostAccess::ReadWrite;
-                return Ok(fd);
-            }
-            if let Some(fd) = node.write.upgrade()
-                && (access == HostAccess::Write || node.write_access == HostAccess::ReadWrite)
-            {
-                return Ok(fd);
-            }
-        }
-        let (fd, got) = match self.open_host(HostAccess::ReadWrite, HostOpen::empty()) {
-            Err(Errno::EACCES) if access == HostAccess::Write => {
-                (self.open_host(HostAccess::Write, HostOpen::empty())?, HostAccess::Write)
-            }
-            result => (result?, HostAccess::ReadWrite),
-        };
-        let fd = Arc::new(fd);
-        let mut node = self.node.lock();
-        node.write = Arc::downgrade(&fd);
-        node.write_access = got;
-        Ok(fd)
-    }
-
-    /// Nobody opened the file since it was made, and whoever opens it now does not want to write: a writing descriptor left open would
-    /// keep the host from executing the file.
-    pub(crate) fn drop_fresh(&self) {
-        drop(self.take_fresh());
-    }
-
-    /// Opens the host file: by its name if it is still there, else through the anchor.
-    pub(crate) fn open_host(&self, access: HostAccess, how: HostOpen) -> Result<OwnedFd> {
-        // Anything else that stands at a name is the guest's own (devices, FIFOs, sockets): never opened on the host.
-        if self.kind != FileType::Regular {
-            return Err(Errno::ENXIO);
-        }
-        if let Some(place) = self.place() {
-            let parent = place.parent.anchor()?;
-            match self
-                .fs
-                .anchors
-                .with_room(|| at::open_at(parent.as_fd(), &place.name, access, how))
-            {
-                Ok(fd) if self.verify(&fd).is_ok() => return Ok(fd),
-                Ok(_) | Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::EISDIR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let fd = self.open_fd().or_else(|| self.held_anchor()).ok_or(Errno::ESTALE)?;
-        self.fs.anchors.with_room(|| at::reopen(fd.as_fd(), access, how))
     }
 
     fn truncate(&self, size: u64) -> Result<()> {

@@ -5,19 +5,20 @@
 //! writes and mappings go to the host's own file, so guest and host see each other's changes at once.
 //!
 //! * [`args`]: `hostfs=` and the mount options.  * `fs`: the type and a mounted instance.  * `table`: inodes by identity.
-//! * `inode`: a host file, its attributes.  * `anchor`: which inodes hold a descriptor, and the limit on them.  * `names`: what a directory does.
-//! * `file`, `dir`: open files and directories.  * `buffer`: memory that data passes through.
+//! * `inode`: a host file, its attributes.  * `descriptors`: what it keeps open.  * `anchor`: which inodes hold a descriptor, and the limit.
+//! * `names`: what a directory does.  * `file`, `dir`: open files and directories.  * `buffer`: memory that data passes through.
 //!
 //! Rights: the guest's are checked by the VFS with the host's owners and modes as they are; the host's own rules hold on top, because every
 //! operation is the host's, done with the rights of the user who started the kernel. Its errors reach the guest unchanged.
 //!
 //! Lock order: the spin locks here (table, anchors, an inode's node, buffers) are leaves, none is held over a host call. `HostInode::append`
-//! (class `INODE`) and a directory's buffer (class `FS`) sleep.
+//! and the entries of an open directory are sleeping locks of class `INODE`: data is copied to and from guests under them.
 #![forbid(unsafe_code)]
 
 mod anchor;
 pub mod args;
 mod buffer;
+mod descriptors;
 mod dir;
 mod file;
 mod fs;
