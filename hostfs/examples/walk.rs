@@ -24,7 +24,10 @@ fn native(dir: &std::path::Path, dev: u64, count: &mut u64) {
     }
 }
 
-fn guest(dir: &Arc<dyn Inode>, held: &mut Vec<(Arc<dyn Inode>, Vec<u8>, Arc<dyn Inode>)>) -> Result<()> {
+/// A name as a name cache holds it: the directory, the name, the file.
+type Name = (Arc<dyn Inode>, Vec<u8>, Arc<dyn Inode>);
+
+fn guest(dir: &Arc<dyn Inode>, held: &mut Vec<Name>) -> Result<()> {
     let dev = dir.metadata()?.dev;
     let file = File::new(
         dir.clone().open(OpenFlags::empty())?,
@@ -40,7 +43,7 @@ fn guest(dir: &Arc<dyn Inode>, held: &mut Vec<(Arc<dyn Inode>, Vec<u8>, Arc<dyn 
     drop(file);
     for name in names.into_iter().filter(|name| name != b"." && name != b"..") {
         let Ok(child) = dir.lookup(&name) else { continue };
-        let Ok(stat) = child.metadata() else { continue };
+        let Ok(stat) = child.found_metadata() else { continue };
         held.push((dir.clone(), name, child.clone()));
         if stat.kind == FileType::Directory && stat.dev == dev {
             guest(&child, held)?;

@@ -275,6 +275,10 @@ impl Inode for HostInode {
         Ok(self.to_metadata(&seen))
     }
 
+    fn found_metadata(&self) -> Result<Metadata> {
+        self.walk_metadata()
+    }
+
     /// Size, owner, mode, times, in this order: a change of owner takes set-id bits away, which the mode may then set.
     fn set_attr(&self, attr: &SetAttr) -> Result<()> {
         if let Some(size) = attr.size {
@@ -315,7 +319,14 @@ impl Inode for HostInode {
             }
             node.seen.ctime
         };
-        match statx::access_fd(self.anchor()?.as_fd(), mask) {
+        // A directory is about to be walked through or changed, which takes the anchor anyway; a file is asked about by name.
+        let answer = match self.place() {
+            Some(place) if self.kind == FileType::Regular => {
+                statx::access_at(place.parent.anchor()?.as_fd(), &place.name, mask)
+            }
+            _ => statx::access_fd(self.any_fd()?.as_fd(), mask),
+        };
+        match answer {
             // Hosts before Linux 5.8: the operation itself will tell.
             Ok(()) | Err(Errno::ENOSYS | Errno::EINVAL) => {}
             Err(error) => return Err(error),

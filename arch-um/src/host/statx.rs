@@ -177,3 +177,15 @@ pub fn access_fd(fd: BorrowedFd<'_>, mask: u32) -> Result<(), Errno> {
     // SAFETY: a constant C string and numbers.
     check(unsafe { libc::syscall(libc::SYS_faccessat2, fd.as_raw_fd(), c"".as_ptr(), mask & 7, flags) }).map(drop)
 }
+
+/// As [`access_fd`] for the entry `name` itself.
+///
+/// # Errors
+/// As there; `ENOENT`.
+pub fn access_at(dir: BorrowedFd<'_>, name: &[u8], mask: u32) -> Result<(), Errno> {
+    let flags = libc::AT_EACCESS | libc::AT_SYMLINK_NOFOLLOW;
+    with_name(name, |name| {
+        // SAFETY: a C string and numbers.
+        check(unsafe { libc::syscall(libc::SYS_faccessat2, dir.as_raw_fd(), name.as_ptr(), mask & 7, flags) }).map(drop)
+    })
+}

@@ -77,6 +77,27 @@ fn the_hosts_answer_on_access_follows_the_mode() {
 }
 
 #[test]
+fn access_to_a_file_is_the_hosts_answer_opened_or_not() {
+    let dir = TempDir::new();
+    dir.write("f", "");
+    let fs = dir.mount();
+    let f = fs.at("f").unwrap();
+    f.host_access(6).unwrap();
+    let file = crate::open(&f, crate::read_only()).unwrap();
+    f.set_attr(&SetAttr {
+        mode: Some(Mode::from_bits_retain(0o400)),
+        ..SetAttr::default()
+    })
+    .unwrap();
+    f.host_access(4).unwrap();
+    if !is_root() {
+        assert_eq!(refused(f.host_access(2)), Errno::EACCES);
+    }
+    assert_eq!(f.found_metadata().unwrap().mode.bits(), 0o400);
+    drop(file);
+}
+
+#[test]
 fn statfs_shows_the_hosts_space_under_umls_number() {
     let dir = TempDir::new();
     let fs = dir.mount();

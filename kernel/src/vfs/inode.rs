@@ -179,6 +179,10 @@ pub trait Inode: Send + Sync {
     fn walk_metadata(&self) -> Result<Metadata> {
         self.metadata()
     }
+    /// `stat(2)` right after this system call found the file by name: no older than that [`Inode::lookup`] or [`Inode::revalidate`].
+    fn found_metadata(&self) -> Result<Metadata> {
+        self.metadata()
+    }
     /// Changes attributes. A new size reaches mappings: pages past the end are gone.
     fn set_attr(&self, _attr: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
