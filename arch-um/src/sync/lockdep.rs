@@ -23,8 +23,8 @@ pub(crate) enum Nesting {
     Try,
 }
 
-/// Is the checker compiled in?
-pub(crate) const ENABLED: bool = cfg!(any(debug_assertions, feature = "lockdep"));
+/// Is the lock checker compiled in?
+pub const ENABLED: bool = cfg!(any(debug_assertions, feature = "lockdep"));
 
 const DEPTH: usize = 24;
 

@@ -14,6 +14,7 @@ mod rwlock;
 mod spinlock;
 mod wait;
 
+pub use lockdep::ENABLED as LOCKDEP;
 pub use mutex::{Mutex, MutexGuard};
 pub use order::LockClass;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -1,11 +1,12 @@
 //! Kernel threads: stacks that are switched on virtual CPUs.
 //!
 //! A [`Thread`] is ready, running, parked or dead; [`park`] and [`Thread::unpark`] are the only way to sleep and wake, everything in
-//! [`crate::sync`] is built on them. Who runs next is decided in [`crate::sched`]; the switch is in `switch.rs`.
+//! [`crate::sync`] is built on them. What can be asked of a thread is in `attributes.rs`. Who runs next is decided in [`crate::sched`]; the switch is in `switch.rs`.
 //!
 //! A thread leaves its CPU before another CPU may continue it: `on_cpu` is true from the pick until the *next* context on that CPU has
 //! run `sched::finish_switch`. A thread woken in between is queued on that same CPU.
 
+mod attributes;
 mod stack;
 mod switch;
 
@@ -15,7 +16,7 @@ use crate::sched::{self, Enqueue};
 use crate::sync::lockdep::{self, HeldLocks};
 use crate::sync::raw::RawLock;
 use crate::sync::{Interruptible, WaitQueue};
-use crate::time::{Instant, Timer, cycles};
+use crate::time::{Instant, Timer};
 use stack::Stack;
 use std::any::Any;
 use std::cell::{RefCell, UnsafeCell};
@@ -279,130 +280,6 @@ impl Thread {
     /// Clears the interrupt flag. Look for signals after this, not before.
     pub fn clear_interrupt(&self) {
         self.interrupt.store(false, Ordering::SeqCst);
-    }
-
-    /// Unique number, never used again.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Its name.
-    pub fn name(&self) -> String {
-        self.name.lock().clone()
-    }
-
-    /// Renames it (`comm`).
-    pub fn set_name(&self, name: &str) {
-        *self.name.lock() = name.into();
-    }
-
-    /// Time on a CPU so far, user and kernel, in ns. Up to date at its last switch.
-    pub fn runtime_ns(&self) -> u64 {
-        let ran = sched::running_for(self);
-        cycles::to_ns(self.runtime.load(Ordering::Relaxed) + ran)
-    }
-
-    /// Time in user code so far, in ns. Up to date at its last entry to the kernel.
-    pub fn user_ns(&self) -> u64 {
-        cycles::to_ns(self.user.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn add_runtime(&self, cycles: u64) {
-        // Only the CPU that runs it writes: no read-modify-write needed.
-        self.runtime
-            .store(self.runtime.load(Ordering::Relaxed) + cycles, Ordering::Relaxed);
-    }
-
-    pub(crate) fn add_user(&self, cycles: u64) {
-        self.user
-            .store(self.user.load(Ordering::Relaxed) + cycles, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_involuntary(&self) {
-        self.involuntary.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Sets the nice value; clamped to -20..=19.
-    pub fn set_nice(&self, nice: i32) {
-        let nice = nice.clamp(-20, 19);
-        self.nice.store(nice, Ordering::Relaxed);
-        sched::policy().set_nice(self, nice);
-    }
-
-    /// The nice value.
-    pub fn nice(&self) -> i32 {
-        self.nice.load(Ordering::Relaxed)
-    }
-
-    /// Limits it to some CPUs. The caller's own takes effect at once, another's at its next switch or kick.
-    ///
-    /// # Errors
-    /// `EINVAL` if no existing CPU is in `mask`.
-    pub fn set_affinity(&self, mask: CpuMask) -> Result<(), Errno> {
-        if mask.0 & CpuMask::first(crate::cpu::count()).0 == 0 {
-            return Err(Errno::EINVAL);
-        }
-        self.affinity.store(mask.0, Ordering::SeqCst);
-        if !mask.contains(self.last_cpu()) {
-            match with_current(|t| t.is_some_and(|t| std::ptr::eq(t, self))) {
-                true => yield_now(),
-                false if self.is_running() => crate::cpu::resched(self.last_cpu()),
-                false => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The CPUs it may run on.
-    pub fn affinity(&self) -> CpuMask {
-        CpuMask(self.affinity.load(Ordering::Relaxed))
-    }
-
-    /// Where it runs or ran last.
-    pub fn last_cpu(&self) -> CpuId {
-        CpuId(self.cpu.load(Ordering::SeqCst))
-    }
-
-    /// Is it on a CPU now (or just leaving it)?
-    pub fn is_running(&self) -> bool {
-        self.on_cpu.load(Ordering::Acquire)
-    }
-
-    /// Has its function returned?
-    pub fn is_dead(&self) -> bool {
-        self.state.load(Ordering::Acquire) == DEAD
-    }
-
-    /// State letter as in `/proc/PID/stat`: `R`, `S`, `D`, `X`.
-    pub fn state_letter(&self) -> char {
-        match self.state.load(Ordering::Acquire) {
-            RUNNABLE | NOTIFIED => 'R',
-            PARKED => char::from(self.wait.load(Ordering::Relaxed)),
-            _ => 'X',
-        }
-    }
-
-    /// Context switches because it slept, and because it was made to yield.
-    pub fn switches(&self) -> (u64, u64) {
-        (
-            self.voluntary.load(Ordering::Relaxed),
-            self.involuntary.load(Ordering::Relaxed),
-        )
-    }
-
-    /// Hangs the kernel's own data on the thread, once. It is dropped with the thread's last reference, so it must not own that (keep a
-    /// `Weak<Thread>` inside, or clear the way back when the task ends).
-    ///
-    /// # Errors
-    /// `EBUSY` if there is one already.
-    pub fn set_local(&self, local: Arc<dyn Any + Send + Sync>) -> Result<(), Errno> {
-        self.local.set(local).map_err(|_| Errno::EBUSY)
-    }
-
-    /// What [`set_local`](Self::set_local) put there.
-    #[inline]
-    pub fn local(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.local.get()
     }
 
     /// Waits until its function has returned.
