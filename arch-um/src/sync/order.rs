@@ -65,6 +65,8 @@ classes! {
     PID_TABLE = 440, "Process numbers to tasks.";
     PROCESS = 450, "One process: limits, timers, accounting, stop state (`task_lock` and `signal_struct`).";
     SIGHAND = 460, "Signal handlers and pending queues of a thread group (`siglock`).";
+    SIGNAL_ACTIONS = 463, "What a thread group does on each signal: read while a signal is queued.";
+    TASK_SIGNALS = 466, "One task's signal mask and private queue, under its group's.";
     CRED = 470, "Credentials and key rings of a task.";
     FD_TABLE = 480, "A file descriptor table: closing happens after it is released.";
     FS_STRUCT = 490, "Root, working directory and umask of a process.";

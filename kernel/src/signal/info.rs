@@ -54,6 +54,11 @@ impl Signal {
         self.0 as i32
     }
 
+    /// Its place in tables of all signals, 0..64.
+    pub const fn index(self) -> usize {
+        self.0 as usize - 1
+    }
+
     /// Whether it queues (32..=64).
     pub const fn is_realtime(self) -> bool {
         self.0 >= 32
@@ -67,6 +72,15 @@ pub struct SigSet(pub u64);
 impl SigSet {
     /// No signal.
     pub const EMPTY: SigSet = SigSet(0);
+
+    /// Signals that no mask blocks and no handler takes.
+    pub const UNBLOCKABLE: SigSet = SigSet::of(Signal::KILL).with(Signal::STOP);
+
+    /// Signals that stop by default.
+    pub const STOPS: SigSet = SigSet::of(Signal::STOP)
+        .with(Signal::TSTP)
+        .with(Signal::TTIN)
+        .with(Signal::TTOU);
 
     /// The set of one.
     pub const fn of(signal: Signal) -> SigSet {
@@ -91,6 +105,30 @@ impl SigSet {
     /// In either.
     pub const fn union(self, other: SigSet) -> SigSet {
         SigSet(self.0 | other.0)
+    }
+
+    /// In both.
+    pub const fn intersect(self, other: SigSet) -> SigSet {
+        SigSet(self.0 & other.0)
+    }
+
+    /// In neither.
+    pub const fn complement(self) -> SigSet {
+        SigSet(!self.0)
+    }
+
+    /// Whether nothing is in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The lowest signal.
+    pub const fn first(self) -> Option<Signal> {
+        if self.0 == 0 {
+            None
+        } else {
+            Some(Signal(self.0.trailing_zeros() as u8 + 1))
+        }
     }
 
     /// In this one only.
@@ -186,6 +224,31 @@ impl SigInfo {
             code: SI_KERNEL,
             errno: 0,
             detail: SigDetail::None,
+        }
+    }
+
+    /// As if sent by `kill(2)` from nobody.
+    pub fn user(signal: Signal) -> Self {
+        let detail = SigDetail::Sender {
+            pid: Pid(0),
+            uid: 0,
+            value: 0,
+        };
+        Self {
+            signal,
+            code: SI_USER,
+            errno: 0,
+            detail,
+        }
+    }
+
+    /// A fault of the current instruction at `addr`.
+    pub fn fault(signal: Signal, code: i32, addr: u64) -> Self {
+        Self {
+            signal,
+            code,
+            errno: 0,
+            detail: SigDetail::Fault { addr },
         }
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! One system call is one function `sys_*`, in a file by family beside its subject; `table_x86_64.rs` names them all.
 
-use core::cell::{RefCell, RefMut};
+pub mod table_x86_64;
+
+use core::cell::{Cell, RefCell, RefMut};
 
 use alloc::sync::Arc;
-use skas::UserThread;
+use arch_um::cpu::Kick;
+use skas::{Kicker, UserThread};
 
 use crate::abi::Abi;
-use crate::task::{Pid, Task};
+use crate::task::{ExitStatus, Pid, Task};
 use crate::user::{UserAddr, UserPtr};
 use crate::vfs::fd_table::{Fd, FdTable};
 
@@ -16,15 +19,57 @@ use crate::vfs::fd_table::{Fd, FdTable};
 pub struct Context {
     task: Arc<Task>,
     user: RefCell<UserThread>,
+    kick: RefCell<Arc<dyn Kick>>,
+    /// The last fault or exception, for the next signal frame.
+    pub(crate) fault: Cell<FaultRecord>,
+    /// Set by `exit(2)`: the loop ends the task when the call is over.
+    pub(crate) exit: Cell<Option<ExitStatus>>,
+}
+
+/// What the processor said of the last fault or exception (`sigcontext`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FaultRecord {
+    pub addr: u64,
+    pub error_code: u64,
+    pub trapno: u64,
+}
+
+/// Interrupts the user thread of a context.
+struct UserKick(Kicker);
+
+impl Kick for UserKick {
+    fn kick(&self) {
+        self.0.kick();
+    }
 }
 
 impl Context {
     /// The context of `task`, whose user code runs in `user`.
     pub fn new(task: Arc<Task>, user: UserThread) -> Self {
+        let kick: Arc<dyn Kick> = Arc::new(UserKick(user.kicker()));
         Self {
             task,
             user: RefCell::new(user),
+            kick: RefCell::new(kick),
+            fault: Cell::default(),
+            exit: Cell::new(None),
         }
+    }
+
+    /// Puts another user thread in the place of the caller's (`execve(2)` out of a shared address space); the old one is returned.
+    pub fn replace_user(&self, user: UserThread) -> UserThread {
+        *self.kick.borrow_mut() = Arc::new(UserKick(user.kicker()));
+        self.user.replace(user)
+    }
+
+    /// What ends a run of the user thread.
+    pub(crate) fn kick(&self) -> Arc<dyn Kick> {
+        self.kick.borrow().clone()
+    }
+
+    /// Takes the user thread out at the end.
+    pub(crate) fn into_user(self) -> UserThread {
+        self.user.into_inner()
     }
 
     /// The calling task.
