@@ -21,7 +21,11 @@ const STATUS_TERMINATED: i32 = 1;
 /// Seconds until the watchdog ends a hanging way out.
 const PATIENCE: u32 = 5;
 
+/// Gets the message of a kernel panic.
+pub type PanicHook = Box<dyn FnOnce(&str) + Send>;
+
 static HOOKS: RawLock<Vec<Box<dyn FnOnce() + Send>>> = RawLock::new(Vec::new());
+static PANIC_HOOKS: RawLock<Vec<PanicHook>> = RawLock::new(Vec::new());
 /// Host thread id of whoever is on the way out; 0: nobody.
 static LEAVING: AtomicI32 = AtomicI32::new(0);
 /// Exit status for the watchdog; negative: abort.
@@ -33,6 +37,12 @@ static HOOKS_RUNNING: AtomicBool = AtomicBool::new(false);
 pub fn at_exit(f: Box<dyn FnOnce() + Send>) {
     install();
     HOOKS.lock().push(f);
+}
+
+/// Runs `f` with the message of a kernel panic, after it has been printed and before the hooks of [`at_exit`] (the management console
+/// notifies its listeners). Same rules as there.
+pub fn at_panic(f: PanicHook) {
+    PANIC_HOOKS.lock().push(f);
 }
 
 /// Catches what ends the process: Rust panics, fatal host signals, and SIGTERM, SIGINT, SIGHUP, SIGQUIT (unless ignored).
@@ -115,6 +125,9 @@ fn panic_at(msg: &str, place: Option<&str>) -> ! {
     }
     crate::pr_emerg!("Kernel panic - not syncing: {msg}");
     printk::flush();
+    while let Some(hook) = PANIC_HOOKS.lock_bounded().and_then(|mut hooks| hooks.pop()) {
+        hook(msg);
+    }
     if !printk::has_consoles() {
         printk::dump_to_stdout();
     }

@@ -12,6 +12,8 @@ tests! {
         Want { status: Status::Code(44), output: &["third\nsecond\nfirst\n"] };
     a_kernel_panic_prints_runs_hooks_and_aborts =>
         Want { status: ABORTED, output: &["Kernel panic - not syncing: Attempted to kill init!\n", "hook ran\n"] };
+    panic_hooks_get_the_message_before_the_exit_hooks =>
+        Want { status: ABORTED, output: &["told: why\nhook ran\n"] };
     a_panic_without_consoles_dumps_the_log =>
         Want { status: ABORTED, output: &["kmsg_dump:\n", "] early words\n", "not syncing: no console"] };
     a_rust_panic_is_a_kernel_panic =>
@@ -58,6 +60,11 @@ fn exit_runs_hooks_in_reverse_order_and_gives_the_low_byte() {
 
 fn a_kernel_panic_prints_runs_hooks_and_aborts() {
     hooked(|| exit::kernel_panic("Attempted to kill init!"))
+}
+
+fn panic_hooks_get_the_message_before_the_exit_hooks() {
+    exit::at_panic(Box::new(|message| println!("told: {message}")));
+    hooked(|| exit::kernel_panic("why"))
 }
 
 fn a_panic_without_consoles_dumps_the_log() {
