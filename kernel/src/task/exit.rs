@@ -45,11 +45,8 @@ pub(crate) fn finish(cx: Context, status: ExitStatus) {
     let (files, fs) = task.take_files();
     drop(files);
     drop(fs);
-    if last
-        && jobctl::is_session_leader(task.process())
-        && let Some(session) = task.process().session_object()
-    {
-        jobctl::leader_exits(&session);
+    if last && jobctl::is_session_leader(task.process()) {
+        crate::tty::session_leader_exit(task.process().pid());
     }
     leave_signals(&task);
     account(&task);

@@ -1,12 +1,9 @@
 //! Sessions and process groups: `setsid(2)`, `setpgid(2)` and what terminals need of them.
 //!
-//! A [`Session`] holds its controlling terminal in a slot that `tty` owns. An orphaned group is one in which nobody has a parent outside of the
-//! group but in the session: it must not stop, as nobody would continue it (POSIX.1-2024, 3.264).
+//! An orphaned group is one in which nobody has a parent outside of the group but in the session: it must not stop, as nobody would continue it
+//! (POSIX.1-2024, 3.264).
 
 use alloc::sync::Arc;
-use core::any::Any;
-
-use arch_um::sync::{SpinLock, order};
 
 use super::table::{INIT, Node, Tree, tree};
 use super::{Pid, Process};
@@ -14,61 +11,20 @@ use crate::signal::{SigInfo, Signal, send};
 use crate::syscall::Context;
 use crate::{Errno, Result};
 
-/// A terminal as its session knows it.
-pub type ControllingTerminal = Arc<dyn Any + Send + Sync>;
-
-/// A session.
+/// A session. Its controlling terminal is `tty`'s affair.
 pub struct Session {
     id: Pid,
-    terminal: SpinLock<Option<ControllingTerminal>>,
 }
 
 impl Session {
-    /// A session without a terminal, led by the process `id`.
+    /// A session led by the process `id`.
     pub(crate) fn new(id: Pid) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            terminal: SpinLock::new(&order::LEAF, None),
-        })
+        Arc::new(Self { id })
     }
 
     /// Its number: its leader's.
     pub fn id(&self) -> Pid {
         self.id
-    }
-
-    /// Its controlling terminal.
-    pub fn terminal(&self) -> Option<ControllingTerminal> {
-        self.terminal.lock().clone()
-    }
-
-    /// Gives it a terminal, or takes it away; returns the one before. `tty` keeps its own side in step.
-    pub fn set_terminal(&self, terminal: Option<ControllingTerminal>) -> Option<ControllingTerminal> {
-        core::mem::replace(&mut *self.terminal.lock(), terminal)
-    }
-
-    /// Gives it `terminal` unless it has one. False when it has.
-    pub fn set_terminal_if_none(&self, terminal: ControllingTerminal) -> bool {
-        let mut slot = self.terminal.lock();
-        let free = slot.is_none();
-        if free {
-            *slot = Some(terminal);
-        }
-        free
-    }
-}
-
-static LEADER_EXIT: spin::Once<fn(&Arc<Session>)> = spin::Once::new();
-
-/// Installs what happens to a session's terminal when the session's leader exits (hang-up). Called once, by `tty`.
-pub fn on_leader_exit(hook: fn(&Arc<Session>)) {
-    LEADER_EXIT.call_once(|| hook);
-}
-
-/// The leader of `session` is exiting.
-pub(crate) fn leader_exits(session: &Arc<Session>) {
-    if let Some(hook) = LEADER_EXIT.get() {
-        hook(session);
     }
 }
 

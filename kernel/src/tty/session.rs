@@ -9,8 +9,8 @@ use alloc::sync::Arc;
 use arch_um::sync::{SpinLock, order};
 
 use super::Tty;
-use crate::signal::{SigInfo, Signal};
-use crate::task::{self, Capabilities, Pid};
+use crate::signal::{SigInfo, Signal, send};
+use crate::task::{self, Capabilities, Pid, jobctl, table};
 
 static TERMINALS: SpinLock<BTreeMap<Pid, Arc<Tty>>> = SpinLock::new(&order::LEAF, BTreeMap::new());
 
@@ -44,30 +44,29 @@ pub fn is_admin() -> bool {
 
 /// Whether the caller holds `signal` back or ignores it.
 pub fn shuns(signal: Signal) -> bool {
-    let _ = signal;
-    false
+    task::try_current().is_some_and(|task| task.blocked().contains(signal) || task.ignores(signal))
 }
 
 /// Whether nobody outside could continue the group (`POSIX.1-2024, 3.264`).
 pub fn is_orphaned(group: Pid) -> bool {
-    let _ = group;
-    false
+    jobctl::group_is_orphaned(group)
 }
 
 /// The session of a process group; none when there is no such group.
 pub fn session_of_group(group: Pid) -> Option<Pid> {
-    let _ = group;
-    caller().map(|caller| caller.session)
+    table::group(group).first().map(|process| process.session())
 }
 
 /// Sends `signal` to a process group.
 pub fn signal_group(group: Pid, signal: Signal) {
-    let _ = (group, SigInfo::kernel(signal));
+    send::to_group(group, SigInfo::kernel(signal));
 }
 
 /// Sends `signal` to a process.
 pub fn signal_process(pid: Pid, signal: Signal) {
-    let _ = (pid, SigInfo::kernel(signal));
+    if let Some(process) = table::process(pid) {
+        send::to_process(&process, SigInfo::kernel(signal));
+    }
 }
 
 /// The controlling terminal of `session`.
