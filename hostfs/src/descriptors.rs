@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use arch_um::host::at::{self, HostAccess, HostOpen};
 use arch_um::host::statx::{self, Stat};
-use arch_um::host::{AsFd, OwnedFd};
+use arch_um::host::{AsFd, BorrowedFd, OwnedFd};
 use kernel::vfs::FileType;
 use kernel::{Errno, Result};
 
@@ -155,6 +155,19 @@ impl HostInode {
         match self.open_fd() {
             Some(fd) => Ok(fd),
             None => self.anchor(),
+        }
+    }
+
+    /// Runs `call` with a descriptor of this file. On an anchor some calls go through the host's /proc; in a jail without one (`ENOENT`, which
+    /// these calls never say otherwise) the file is opened for it.
+    pub(crate) fn with_fd<R>(&self, call: impl Fn(BorrowedFd<'_>) -> Result<R>) -> Result<R> {
+        match call(self.any_fd()?.as_fd()) {
+            Err(Errno::ENOENT) => match self.kind {
+                FileType::Directory => call(at::open_entries(self.anchor()?.as_fd(), HostOpen::empty())?.as_fd()),
+                FileType::Regular => call(self.read_fd().or_else(|_| self.write_fd(HostAccess::Write))?.as_fd()),
+                _ => Err(Errno::EOPNOTSUPP),
+            },
+            result => result,
         }
     }
 

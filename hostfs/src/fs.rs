@@ -34,6 +34,11 @@ impl HostFsType {
     }
 }
 
+/// The type as the VFS's registry wants it; there is one for the life of the kernel.
+pub fn file_system_type(args: HostfsArgs) -> &'static dyn FileSystemType {
+    Box::leak(Box::new(HostFsType::new(args)))
+}
+
 impl FileSystemType for HostFsType {
     fn name(&self) -> &'static str {
         "hostfs"

@@ -183,7 +183,10 @@ impl HostInode {
         };
         match writer {
             Some(fd) => file_io::truncate(fd.as_fd(), size),
-            None => at::truncate_path_fd(self.anchor()?.as_fd(), size),
+            None => match at::truncate_path_fd(self.anchor()?.as_fd(), size) {
+                Err(Errno::ENOENT) => file_io::truncate(self.write_fd(HostAccess::Write)?.as_fd(), size),
+                result => result,
+            },
         }
     }
 
@@ -288,14 +291,14 @@ impl Inode for HostInode {
             at::chown_fd(self.any_fd()?.as_fd(), attr.uid, attr.gid)?;
         }
         if let Some(mode) = attr.mode {
-            at::chmod_fd(self.any_fd()?.as_fd(), mode.bits())?;
+            self.with_fd(|fd| at::chmod_fd(fd, mode.bits()))?;
         }
         if attr.atime.is_some() || attr.mtime.is_some() {
             let time = |time: Timespec| HostTime {
                 sec: time.sec,
                 nsec: time.nsec,
             };
-            at::set_times_fd(self.any_fd()?.as_fd(), attr.atime.map(time), attr.mtime.map(time))?;
+            self.with_fd(|fd| at::set_times_fd(fd, attr.atime.map(time), attr.mtime.map(time)))?;
         }
         // What a walk sees must be no older than what this task did.
         self.stat().map(drop)
@@ -398,18 +401,18 @@ impl Inode for HostInode {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
-        xattr::get_xattr(self.any_fd()?.as_fd(), name)
+        self.with_fd(|fd| xattr::get_xattr(fd, name))
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
-        xattr::set_xattr(self.any_fd()?.as_fd(), name, value, flags.bits())
+        self.with_fd(|fd| xattr::set_xattr(fd, name, value, flags.bits()))
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
-        xattr::list_xattr(self.any_fd()?.as_fd())
+        self.with_fd(xattr::list_xattr)
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
-        xattr::remove_xattr(self.any_fd()?.as_fd(), name)
+        self.with_fd(|fd| xattr::remove_xattr(fd, name))
     }
 }

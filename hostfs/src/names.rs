@@ -130,7 +130,20 @@ impl HostInode {
     /// One more name for `target`.
     pub(crate) fn add_name(&self, name: &[u8], target: &Arc<HostInode>) -> Result<()> {
         let dir = self.anchor()?;
-        at::link_fd_at(target.any_fd()?.as_fd(), dir.as_fd(), name)?;
+        match (
+            at::link_fd_at(target.any_fd()?.as_fd(), dir.as_fd(), name),
+            target.place(),
+        ) {
+            // A jail without /proc: by the old name, if that is still this file.
+            (Err(Errno::ENOENT), Some(place)) => {
+                let parent = place.parent.anchor()?;
+                if Key::of(&statx::stat_at(parent.as_fd(), &place.name)?) != *target.key() {
+                    return Err(Errno::ESTALE);
+                }
+                at::link_at(parent.as_fd(), &place.name, dir.as_fd(), name)?;
+            }
+            (result, _) => result?,
+        }
         if target.place().is_none() {
             // It had no name: now the name leads to it, and the descriptor that held it (a writing one) can go.
             let fd = at::open_path_at(dir.as_fd(), name)?;

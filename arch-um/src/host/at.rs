@@ -253,6 +253,20 @@ pub fn link_fd_at(fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &[u8]) -> Resul
     })
 }
 
+/// `linkat(2)`: `name` in `dir` for what `old` in `old_dir` is; a symlink itself, not its target.
+///
+/// # Errors
+/// As [`link_fd_at`].
+pub fn link_at(old_dir: BorrowedFd<'_>, old: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    with_name(old, |old| {
+        with_name(name, |name| {
+            let (from, to) = (old_dir.as_raw_fd(), dir.as_raw_fd());
+            // SAFETY: both are C strings.
+            retry(|| unsafe { libc::linkat(from, old.as_ptr(), to, name.as_ptr(), 0) }).map(drop)
+        })
+    })
+}
+
 /// `unlinkat(2)` of a non-directory.
 ///
 /// # Errors

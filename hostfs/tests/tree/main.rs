@@ -4,7 +4,9 @@ mod access;
 mod data;
 mod entries;
 mod escape;
+mod jail;
 mod names;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
