@@ -1,7 +1,14 @@
-//! File systems of the kernel itself.
+//! File systems of the kernel itself. Those on host files and disks are crates of their own (`hostfs`, `ext4`) and register themselves.
 //!
+//! * [`tmpfs`]: files in memory; also `ramfs`, the base of the mount tree, and what `memfd_create` and shared memory use.
 //! * [`pseudo`]: what proc and sysfs stand on.  * [`proc`]: processes and the system as files.  * [`sysfs`]: devices as files.
 //! * [`devpts`]: slaves of pseudo-terminals as files.
 
 pub mod devpts;
 pub mod pseudo;
+pub mod tmpfs;
+
+/// Registers them.
+pub fn init() {
+    tmpfs::init();
+}

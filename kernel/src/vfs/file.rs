@@ -7,7 +7,7 @@
 
 use alloc::sync::Arc;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arch_um::sync::{Mutex, MutexGuard, SpinLock, order};
 use bitflags::bitflags;
@@ -191,6 +191,11 @@ pub trait FileOps: Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// Where `SEEK_END` counts from, for what is no regular file (a block device's size); none takes the inode's size.
+    fn length(&self, _file: &File) -> Option<Result<u64>> {
+        None
+    }
+
     /// `ioctl(2)`. `arg` is the raw third argument.
     fn ioctl(&self, _cx: &Context, _file: &File, _cmd: u32, _arg: u64) -> Result<usize> {
         Err(Errno::ENOTTY)
@@ -247,8 +252,29 @@ pub struct Written {
     pub end: u64,
 }
 
+/// Descriptions in use (`/proc/sys/fs/file-nr`).
+static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many descriptions are in use.
+pub fn open_files() -> usize {
+    OPEN_FILES.load(Ordering::Relaxed)
+}
+
+/// What an open file claims of its inode (`ETXTBSY`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nothing.
+    None,
+    /// It may write: the file cannot be run.
+    Write,
+    /// It is being run: the file cannot be opened for writing.
+    Execute,
+}
+
 /// An open file description. Shared by descriptors (`dup`, `fork`) and by mappings.
 pub struct File {
+    id: u64,
+    claim: Claim,
     ops: Arc<dyn FileOps>,
     path: Option<super::Path>,
     access: Access,
@@ -270,9 +296,25 @@ pub struct FileOwner {
 impl File {
     /// A description over `ops`, opened as `path` with `flags` (creation flags are forgotten here).
     pub fn new(ops: Arc<dyn FileOps>, path: Option<super::Path>, flags: OpenFlags, cred: Arc<Cred>) -> Arc<Self> {
+        Self::with_claim(ops, path, flags, cred, Claim::None)
+    }
+
+    /// As [`new`](Self::new), for who has taken `claim` on the inode of `path` ([`InodeState::claim`](super::InodeState::claim)); it is given
+    /// back with the description.
+    pub fn with_claim(
+        ops: Arc<dyn FileOps>,
+        path: Option<super::Path>,
+        flags: OpenFlags,
+        cred: Arc<Cred>,
+        claim: Claim,
+    ) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        OPEN_FILES.fetch_add(1, Ordering::Relaxed);
         let status =
             flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
         Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            claim,
             ops,
             path,
             access: if flags.contains(OpenFlags::PATH) {
@@ -285,6 +327,17 @@ impl File {
             owner: SpinLock::new(&order::LEAF, FileOwner::default()),
             cred,
         })
+    }
+
+    /// Its identity: who owns an OFD or `flock` lock, what an epoll entry speaks of. Never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it was opened with `O_PATH`: a place, not a file.
+    #[inline]
+    pub fn is_path_only(&self) -> bool {
+        self.flags().contains(OpenFlags::PATH)
     }
 
     /// What stands behind it.
@@ -363,5 +416,16 @@ impl File {
             }
         }
         Ok(filled)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+        if let Some(path) = &self.path {
+            let inode = path.dentry.inode();
+            super::lock::release_description(&**inode, self.id);
+            inode.state().release(self.claim);
+        }
     }
 }

@@ -10,11 +10,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::Ordering;
 
 use bitflags::bitflags;
 
 use super::attr::{DevT, FileType, Metadata, Mode, SetAttr, StatFs};
-use super::file::{FileOps, OpenFlags};
+use super::file::{Claim, FileOps, OpenFlags};
 use crate::{Errno, Result};
 
 bitflags! {
@@ -150,6 +151,15 @@ bitflags! {
     }
 }
 
+/// When reading moves the access time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtimePolicy {
+    /// Each time.
+    Strict,
+    /// When it is not behind the last change, or a day old (`relatime`).
+    Relative,
+}
+
 /// Where a magic link (`/proc/self/fd/3`) or a plain symlink leads.
 pub enum Link {
     /// Text to walk.
@@ -183,6 +193,8 @@ pub trait Inode: Send + Sync {
     fn found_metadata(&self) -> Result<Metadata> {
         self.metadata()
     }
+    /// The access time may move now, by `policy`. For file systems that keep access times themselves; the default leaves them be.
+    fn touch_atime(&self, _policy: AtimePolicy) {}
     /// Changes attributes. A new size reaches mappings: pages past the end are gone.
     fn set_attr(&self, _attr: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
@@ -281,6 +293,33 @@ impl InodeState {
             .lock()
             .iter()
             .find_map(|slot| slot.clone().downcast::<T>().ok())
+    }
+
+    /// Announces a writer or an execution; [`release`](Self::release) takes it back. `ETXTBSY` when the other kind is there.
+    pub fn claim(&self, claim: Claim) -> Result<()> {
+        let step = match claim {
+            Claim::None => return Ok(()),
+            Claim::Write => 1,
+            Claim::Execute => -1,
+        };
+        let update = |count: i32| {
+            if count.signum() == -step {
+                None
+            } else {
+                count.checked_add(step)
+            }
+        };
+        let done = self.writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+        done.map(|_| ()).map_err(|_| Errno::ETXTBSY)
+    }
+
+    /// Takes a [`claim`](Self::claim) back.
+    pub fn release(&self, claim: Claim) {
+        match claim {
+            Claim::None => 0,
+            Claim::Write => self.writers.fetch_sub(1, Ordering::AcqRel),
+            Claim::Execute => self.writers.fetch_add(1, Ordering::AcqRel),
+        };
     }
 
     /// Forgets the value of type `T`.

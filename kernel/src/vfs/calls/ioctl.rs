@@ -1,0 +1,59 @@
+//! `ioctl(2)`: what every file knows; the rest goes to what stands behind it.
+
+use super::stat;
+use crate::syscall::Context;
+use crate::user::UserPtr;
+use crate::vfs::FileType;
+use crate::vfs::fd_table::{CloseOnExec, Fd};
+use crate::vfs::file::{File, OpenFlags};
+use crate::vfs::ioctl::{FIBMAP, FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE};
+use crate::{Errno, Result};
+
+/// `ioctl(2)`.
+pub fn sys_ioctl(cx: &Context, fd: Fd, cmd: u32, arg: u64) -> Result<usize> {
+    let files = cx.files();
+    let file = files.get(fd)?;
+    match cmd {
+        FIOCLEX => files.set_close_on_exec(fd, CloseOnExec::Yes)?,
+        FIONCLEX => files.set_close_on_exec(fd, CloseOnExec::No)?,
+        FIONBIO => switch(&file, OpenFlags::NONBLOCK, arg)?,
+        FIOASYNC => switch(&file, OpenFlags::ASYNC, arg)?,
+        FIOQSIZE => UserPtr::<i64>::new(arg).write(&(stat::size_of(&file)? as i64))?,
+        _ => return special(cx, &file, cmd, arg),
+    }
+    Ok(0)
+}
+
+fn switch(file: &File, flag: OpenFlags, arg: u64) -> Result<()> {
+    let on = UserPtr::<i32>::new(arg).read()? != 0;
+    let mut flags = file.flags();
+    flags.set(flag, on);
+    file.ops().flags_changed(file, flags)?;
+    file.set_flags(flag, flags);
+    Ok(())
+}
+
+fn special(cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
+    let is_regular = file
+        .path()
+        .is_some_and(|path| path.dentry.kind() == FileType::Regular && !path.dentry.is_anonymous());
+    match cmd {
+        FIONREAD if is_regular => {
+            let size = file
+                .inode()
+                .map_or(Ok(0), |inode| inode.metadata().map(|meta| meta.size))?;
+            let left = size as i64 - *file.position() as i64;
+            UserPtr::<i32>::new(arg).write(&(left as i32))?;
+            Ok(0)
+        }
+        FIBMAP if is_regular => Err(Errno::EINVAL),
+        FIGETBSZ if is_regular => {
+            let size = file
+                .inode()
+                .map_or(Ok(4096), |inode| inode.metadata().map(|meta| meta.blksize))?;
+            UserPtr::<i32>::new(arg).write(&(size as i32))?;
+            Ok(0)
+        }
+        _ => file.ops().ioctl(cx, file, cmd, arg),
+    }
+}

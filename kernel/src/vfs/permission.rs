@@ -1,0 +1,145 @@
+//! Who may do what to a file: mode bits and capabilities (`path_resolution(7)`, `capabilities(7)`).
+
+use bitflags::bitflags;
+
+use super::attr::{FileType, Metadata, Mode};
+use super::file::Access;
+use super::inode::{FsFlags, Inode, NewAttr};
+use super::path::Path;
+use crate::task::{Capabilities, Cred};
+use crate::{Errno, Result};
+
+bitflags! {
+    /// What is asked for: the bits of `access(2)`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct May: u32 {
+        /// Run a file, pass through a directory.
+        const EXEC = 1;
+        /// Change it.
+        const WRITE = 2;
+        /// Read it.
+        const READ = 4;
+    }
+}
+
+impl From<Access> for May {
+    fn from(access: Access) -> May {
+        let mut may = May::empty();
+        may.set(May::READ, access.contains(Access::READ));
+        may.set(May::WRITE, access.contains(Access::WRITE));
+        may
+    }
+}
+
+/// Checks mode bits and capabilities, then what the file system itself says. `EACCES`.
+pub fn inode(inode: &dyn Inode, kind: FileType, fs: FsFlags, cred: &Cred, may: May) -> Result<()> {
+    mode_bits(inode, kind, cred, may)?;
+    if fs.contains(FsFlags::OWN_ACCESS_CHECK) {
+        inode.host_access(may.bits())?;
+    }
+    Ok(())
+}
+
+fn mode_bits(inode: &dyn Inode, kind: FileType, cred: &Cred, may: May) -> Result<()> {
+    // Most walks are root's: the capabilities of a directory need no look at it.
+    if kind == FileType::Directory {
+        if cred.capable(Capabilities::DAC_OVERRIDE) {
+            return Ok(());
+        }
+        if !may.contains(May::WRITE) && cred.capable(Capabilities::DAC_READ_SEARCH) {
+            return Ok(());
+        }
+    } else {
+        let reads = may == May::READ && cred.capable(Capabilities::DAC_READ_SEARCH);
+        let overrides = !may.contains(May::EXEC) && cred.capable(Capabilities::DAC_OVERRIDE);
+        if reads || overrides {
+            return Ok(());
+        }
+    }
+    let meta = inode.walk_metadata()?;
+    let mode = meta.mode.bits();
+    let granted = if meta.uid == cred.fsuid {
+        mode >> 6
+    } else if cred.in_group(meta.gid) {
+        mode >> 3
+    } else {
+        mode
+    };
+    if may.bits() & !granted == 0 {
+        return Ok(());
+    }
+    if kind != FileType::Directory && cred.capable(Capabilities::DAC_OVERRIDE) && mode & 0o111 != 0 {
+        return Ok(());
+    }
+    Err(Errno::EACCES)
+}
+
+/// Checks a place: the mount, the mode bits, the file system. `EROFS`, `EACCES`.
+pub fn path(path: &Path, cred: &Cred, may: May) -> Result<()> {
+    let dentry = &path.dentry;
+    if may.contains(May::WRITE)
+        && matches!(
+            dentry.kind(),
+            FileType::Regular | FileType::Directory | FileType::Symlink
+        )
+    {
+        path.mount.require_writable()?;
+    }
+    if may.contains(May::EXEC) && dentry.kind() == FileType::Regular && !path.mount.allows_exec() {
+        return Err(Errno::EACCES);
+    }
+    inode(&**dentry.inode(), dentry.kind(), dentry.fs_flags(), cred, may)
+}
+
+/// Whether `cred` owns the file or may act as its owner (`CAP_FOWNER`).
+pub fn is_owner(cred: &Cred, meta: &Metadata) -> bool {
+    cred.fsuid == meta.uid || cred.capable(Capabilities::FOWNER)
+}
+
+/// Whether the name of `victim` in the directory `dir` may be removed or replaced: write permission, the sticky bit.
+///
+/// # Errors
+/// `EROFS`, `EACCES`; `EPERM` by the sticky bit.
+pub fn may_delete(dir: &Path, victim: &dyn Inode, cred: &Cred) -> Result<()> {
+    path(dir, cred, May::WRITE | May::EXEC)?;
+    let parent = dir.dentry.inode().walk_metadata()?;
+    if !parent.mode.contains(Mode::STICKY) || cred.capable(Capabilities::FOWNER) || parent.uid == cred.fsuid {
+        return Ok(());
+    }
+    if victim.walk_metadata()?.uid == cred.fsuid {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// Owner and mode of a new file of `kind` in `dir`: `mode` has been masked. A set-group-ID directory hands down its group.
+pub fn new_attr(dir: &dyn Inode, kind: FileType, mode: Mode, cred: &Cred) -> Result<NewAttr> {
+    let parent = dir.walk_metadata()?;
+    let mut attr = NewAttr {
+        mode,
+        uid: cred.fsuid,
+        gid: cred.fsgid,
+    };
+    if parent.mode.contains(Mode::SETGID) {
+        attr.gid = parent.gid;
+        if kind == FileType::Directory {
+            attr.mode |= Mode::SETGID;
+        }
+    }
+    let set_group_exec = Mode::SETGID | Mode::GROUP_EXEC;
+    let foreign = !cred.in_group(attr.gid) && !cred.capable(Capabilities::FSETID);
+    if kind != FileType::Directory && attr.mode.contains(set_group_exec) && foreign {
+        attr.mode -= Mode::SETGID;
+    }
+    Ok(attr)
+}
+
+/// The mode a file has left after someone without `CAP_FSETID` changed its contents; none when nothing goes.
+pub fn without_set_id(mode: Mode) -> Option<Mode> {
+    let mut lost = mode & Mode::SETUID;
+    if mode.contains(Mode::SETGID | Mode::GROUP_EXEC) {
+        lost |= Mode::SETGID;
+    }
+    (!lost.is_empty()).then_some(mode - lost)
+}
