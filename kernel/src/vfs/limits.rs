@@ -1,25 +1,32 @@
-//! The limits of the calling process that files know (`getrlimit(2)`).
+//! What files know of the calling process: its limits (`getrlimit(2)`), its signals.
 
-use crate::signal::Signal;
+use crate::signal::{SigInfo, Signal, send};
+use crate::syscall::Context;
 use crate::task;
+use crate::task::rlimit::Resource;
 
 /// Descriptors: `RLIMIT_NOFILE`. Kernel threads have Linux's hard default.
 pub fn open_files() -> usize {
     match task::try_current() {
-        Some(_task) => 1024,
+        Some(task) => usize::try_from(task.process().limit(Resource::NOFILE)).unwrap_or(usize::MAX),
         None => 4096,
     }
 }
 
 /// The longest file one may make: `RLIMIT_FSIZE`, in bytes.
 pub fn file_size() -> u64 {
-    u64::MAX
+    task::try_current().map_or(u64::MAX, |task| task.process().limit(Resource::FSIZE))
 }
 
 /// Sends `signal` to the calling task, as its own fault (`SIGPIPE`, `SIGXFSZ`).
-pub fn raise(_signal: Signal) {}
+pub fn raise(signal: Signal) {
+    if let Some(task) = task::try_current() {
+        send::to_task(&task, SigInfo::kernel(signal));
+    }
+}
 
 /// Gives the calling task a descriptor table of its own (`CLOSE_RANGE_UNSHARE`).
-pub fn unshare_files(_cx: &crate::syscall::Context) {
-    arch_um::stub!("close_range(CLOSE_RANGE_UNSHARE) of a shared table");
+pub fn unshare_files(cx: &Context) {
+    let task = cx.task();
+    drop(task.set_files(task.files().fork()));
 }

@@ -132,13 +132,12 @@ fn mode_of(path: &Path, meta: &Metadata) -> u32 {
     kind | meta.mode.bits()
 }
 
-fn stat_of(path: &Path) -> Result<RawStat> {
-    let meta = path.inode().metadata()?;
-    Ok(RawStat {
+fn stat_of(path: &Path, meta: &Metadata) -> RawStat {
+    RawStat {
         dev: meta.dev.encode(),
         ino: meta.ino,
         nlink: u64::from(meta.nlink),
-        mode: mode_of(path, &meta),
+        mode: mode_of(path, meta),
         uid: meta.uid,
         gid: meta.gid,
         pad: 0,
@@ -150,7 +149,7 @@ fn stat_of(path: &Path) -> Result<RawStat> {
         mtime: pair(meta.mtime),
         ctime: pair(meta.ctime),
         unused: [0; 3],
-    })
+    }
 }
 
 /// `newfstatat(2)`.
@@ -160,7 +159,13 @@ pub fn sys_newfstatat(cx: &Context, dir: Fd, path: UserAddr, out: UserPtr<RawSta
         at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE,
     )?;
     let (_, place) = at::resolve(cx, dir, path, flags)?;
-    out.write(&stat_of(&place)?)?;
+    // A walk has just asked the file system for it, unless there was none.
+    let meta = if flags & at::EMPTY_PATH == 0 {
+        place.dentry.inode().found_metadata()
+    } else {
+        place.dentry.inode().metadata()
+    }?;
+    out.write(&stat_of(&place, &meta))?;
     Ok(0)
 }
 
@@ -177,7 +182,8 @@ pub fn sys_lstat(cx: &Context, path: UserAddr, out: UserPtr<RawStat>) -> Result<
 /// `fstat(2)`; also on `O_PATH` descriptors.
 pub fn sys_fstat(cx: &Context, fd: Fd, out: UserPtr<RawStat>) -> Result<usize> {
     let (_file, path) = at::path_of(cx, fd)?;
-    out.write(&stat_of(&path)?)?;
+    let meta = path.dentry.inode().metadata()?;
+    out.write(&stat_of(&path, &meta))?;
     Ok(0)
 }
 
