@@ -50,7 +50,6 @@ classes! {
     SOCKET_PEER = 230, "The peer of a connected local socket, taken under its own.";
     NETDEV = 240, "Network devices and addresses (`rtnl`).";
     EPOLL = 260, "An epoll instance: polls files, so outer to the locks their poll takes.";
-    EPOLL_READY = 270, "The ready list of an epoll instance: taken by wake-up callbacks.";
     IPC = 280, "System V and POSIX message queues, semaphores, shared memory.";
     MM = 300, "An address space (`mmap_lock`): faults come while files are being copied from, so below the file locks.";
     MAPPING = 310, "The mappings of one file (`i_mmap_rwsem`): truncation walks address spaces.";
@@ -85,6 +84,7 @@ classes! {
     CONSOLE = 680, "The list of consoles.";
     PRINTK = 690, "The kernel log: may be written with anything above held.";
     SCHED_RQ = 700, "A policy's run queues: waking is allowed under all locks above.";
+    EPOLL_READY = 705, "The ready list of an epoll instance: taken by wake-up callbacks, so under whatever the waker holds.";
     WAIT_QUEUE = 710, "A wait queue's list, where one is kept by hand.";
     LEAF = 900, "Takes nothing below, ever.";
 }

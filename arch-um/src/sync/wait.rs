@@ -46,7 +46,7 @@ impl From<WaitError> for Errno {
 pub trait Wake: Send + Sync {
     /// Something matching the registered mask happened; `key` is the waker's key (0: anything).
     ///
-    /// Called with no lock of the queue held, but possibly with the waker's spin locks: it may take locks below `EPOLL_READY` only, and
+    /// Called with no lock of the queue held, but possibly with the waker's spin locks: it may take `EPOLL_READY` and locks below it only, and
     /// may not sleep. It may be called once more shortly after the [`Registration`] is dropped.
     fn wake(&self, key: u32);
 }

@@ -29,7 +29,7 @@ pub(super) fn is_usable(stack: &AltStack, sp: u64) -> bool {
 }
 
 /// As the guest sees it.
-pub(super) fn reported(stack: &AltStack, sp: u64) -> AltStack {
+fn reported(stack: &AltStack, sp: u64) -> AltStack {
     let state = match stack.size {
         0 => SS_DISABLE,
         _ if contains(stack, sp) => SS_ONSTACK,

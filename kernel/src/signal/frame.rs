@@ -95,9 +95,8 @@ pub(crate) fn push(cx: &Context, info: &SigInfo, action: &Action, mask: SigSet) 
     let task = cx.task();
     let altstack = task.signals.lock().altstack;
     let (regs, xstate) = {
-        let mut user = cx.user();
-        let regs = *user.regs();
-        (regs, xstate_of(&mut user))
+        let user = cx.user();
+        (*user.regs(), user.xstate())
     };
     let nested = altstack::contains(&altstack, regs.rsp);
     let switches = action.flags.contains(ActionFlags::ONSTACK) && altstack::is_usable(&altstack, regs.rsp);
@@ -114,7 +113,7 @@ pub(crate) fn push(cx: &Context, info: &SigInfo, action: &Action, mask: SigSet) 
     let context = UContext {
         flags: UC_FLAGS,
         link: 0,
-        stack: altstack::reported(&altstack, regs.rsp),
+        stack: altstack,
         mcontext: sigcontext(&regs, cx.fault.get(), mask, place.fpstate),
         mask: mask.0,
     };
@@ -139,11 +138,6 @@ pub(crate) fn push(cx: &Context, info: &SigInfo, action: &Action, mask: SigSet) 
     regs.eflags &= !HANDLER_CLEARS;
     regs.orig_rax = u64::MAX;
     Ok(())
-}
-
-/// The XSAVE image for the frame.
-fn xstate_of(user: &mut skas::UserThread) -> Vec<u8> {
-    user.xstate()
 }
 
 fn sigcontext(regs: &skas::Regs, fault: FaultRecord, mask: SigSet, fpstate: u64) -> SigContext {

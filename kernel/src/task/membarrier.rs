@@ -62,12 +62,12 @@ pub fn sys_membarrier(cx: &Context, command: i32, flags: u32, _cpu: i32) -> Resu
     Ok(0)
 }
 
-/// Makes a running thread pass through the host's kernel, which is a barrier. The loop of its task clears the spurious interrupt.
+/// Makes a running thread pass through the host's kernel, which is a barrier.
 fn interrupt(own: &Task, thread: &Task) {
     if thread.tid() == own.tid() {
         return;
     }
     if let Some(thread) = thread.thread().filter(|thread| thread.is_running()) {
-        thread.interrupt();
+        arch_um::cpu::resched(thread.last_cpu());
     }
 }
