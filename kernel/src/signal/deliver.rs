@@ -1,7 +1,7 @@
 //! What happens on the way back to user code: stops, deaths, handlers, and the fate of an interrupted system call.
 
 use super::action::{Action, ActionFlags, DefaultAction, SIG_DFL, SIG_IGN};
-use super::info::{SigInfo, SigSet, Signal};
+use super::info::{SigDetail, SigInfo, SigSet, Signal};
 use super::state::StopMark;
 use super::{frame, send, stop};
 use crate::Errno;
@@ -9,6 +9,7 @@ use crate::syscall::Context;
 use crate::task::process::Dumpable;
 use crate::task::rlimit::Resource;
 use crate::task::{ExitStatus, Task, jobctl};
+use crate::time::posix_timer;
 
 /// A system call that ended with a restart error: what to do with it depends on the signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,5 +204,9 @@ pub(crate) fn dequeue(task: &Task, allowed: SigSet) -> Option<SigInfo> {
     drop(own);
     drop(group);
     // The queue entry itself is dropped here, with no lock held.
-    taken.map(|(info, _entry)| info)
+    let (mut info, _entry) = taken?;
+    if let SigDetail::Timer { id, overrun, .. } = &mut info.detail {
+        *overrun = posix_timer::signal_delivered(task.process(), *id);
+    }
+    Some(info)
 }

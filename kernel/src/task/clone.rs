@@ -393,6 +393,8 @@ fn build(cx: &Context, request: &Request, tid: Pid, vfork: Option<Arc<Vfork>>) -
         death_signal: 0,
         vfork,
         default_timer_slack: inherited.timer_slack,
+        nice: inherited.sched.inherited_nice(inherited.nice),
+        sched: inherited.sched.inherited(),
         ..inherited
     };
     let own_stack = flags.contains(CloneFlags::VM) && !flags.contains(CloneFlags::VFORK);
@@ -510,7 +512,7 @@ fn start(task: &Arc<Task>, user: UserThread, request: &Request) -> Result<()> {
         }
         run::run(Context::new(runner, user));
     };
-    let nice = task.with_attributes(|attributes| attributes.nice);
+    let nice = task.with_attributes(|attributes| attributes.sched.effective_nice(attributes.nice));
     let thread = thread::spawn(&task.comm().to_text(), Box::new(main))?;
     if nice != 0 {
         thread.set_nice(nice);

@@ -13,6 +13,7 @@ use super::{Task, robust, table};
 use crate::signal::state::AltStack;
 use crate::signal::{Signal, send};
 use crate::syscall::Context;
+use crate::time::ProcessTimers;
 use crate::{Errno, Result};
 
 /// Ends all other threads of the process; the caller becomes its leader, with the leader's number.
@@ -67,6 +68,7 @@ pub fn start_program(cx: &Context, name: &[u8], identity: &NewIdentity, readable
     drop(process.set_actions(Arc::new(own)));
     task.signals.lock().altstack = AltStack::default();
     drop(task.take_restart());
+    ProcessTimers::exec(process);
     task.set_comm(name);
     let old = task.cred();
     let cred = &identity.cred;

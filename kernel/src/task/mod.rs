@@ -56,6 +56,7 @@ pub use status::ExitStatus;
 
 use crate::mm::Mm;
 use crate::signal::state::TaskSignals;
+use crate::sys::sched::Policy;
 use crate::syscall::Context;
 use crate::user::UserAddr;
 use crate::vfs::fd_table::FdTable;
@@ -169,6 +170,8 @@ pub struct Attributes {
     pub nice: i32,
     /// `ioprio_set(2)`.
     pub ioprio: u32,
+    /// `sched_setscheduler(2)`.
+    pub sched: Policy,
 }
 
 /// What a `vfork` parent waits for.

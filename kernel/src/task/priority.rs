@@ -16,9 +16,12 @@ impl Task {
 
     /// Sets its nice value, and the scheduler's.
     pub fn set_nice(&self, nice: i32) {
-        self.with_attributes(|attributes| attributes.nice = nice);
+        let effective = self.with_attributes(|attributes| {
+            attributes.nice = nice;
+            attributes.sched.effective_nice(nice)
+        });
         if let Some(thread) = self.thread() {
-            thread.set_nice(nice);
+            thread.set_nice(effective);
         }
     }
 

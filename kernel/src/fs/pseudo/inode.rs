@@ -5,7 +5,7 @@ use core::any::Any;
 
 use super::dir_file::DirFile;
 use super::instance::PseudoFs;
-use super::{Attributes, Body, Names, Node};
+use super::{Attributes, Body, Node};
 use crate::vfs::inode::Link;
 use crate::vfs::{
     DevT, FileOps, FileSystem, FileType, Inode, InodeState, Metadata, Mode, OpenFlags, SetAttr, Timespec,
@@ -137,9 +137,6 @@ impl Inode for PseudoInode {
 
     fn revalidate(&self, name: &[u8], inode: &Arc<dyn Inode>) -> bool {
         let Body::Dir(dir) = &self.node.body else { return false };
-        if dir.names() == Names::Fixed {
-            return true;
-        }
         let Some(known) = inode.as_any().downcast_ref::<PseudoInode>() else {
             return false;
         };

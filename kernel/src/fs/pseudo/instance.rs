@@ -147,7 +147,7 @@ impl FileSystem for PseudoFs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::pseudo::{Names, Tree};
+    use crate::fs::pseudo::Tree;
     use crate::io::SliceSink;
     use crate::seq;
     use crate::task::Cred;
@@ -199,7 +199,6 @@ mod tests {
         let tree = Tree::new();
         tree.dir("d");
         tree.text("f", 0o444, |_| Ok(()));
-        assert_eq!(crate::fs::pseudo::Dir::names(&*tree), Names::Volatile);
         let ops = fs(&tree).root().open(OpenFlags::empty()).unwrap();
         let file = File::new(ops, None, OpenFlags::empty(), Cred::root());
         let mut names: Vec<Vec<u8>> = Vec::new();

@@ -77,25 +77,12 @@ impl Body {
     }
 }
 
-/// Whether the entries of a directory stay what they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// A name leads to the same thing for ever, or until it is removed through the same directory.
-    Fixed,
-    /// Each use of a name asks again.
-    Volatile,
-}
-
 /// A directory.
 pub trait Dir: Send + Sync {
     /// Finds `name`. `ENOENT`.
     fn lookup(&self, name: &[u8]) -> Result<Node>;
     /// Shows all entries: name, inode number, type. Without `.` and `..`.
     fn list(&self, show: &mut dyn FnMut(&[u8], u64, FileType)) -> Result<()>;
-    /// Whether names must be asked again.
-    fn names(&self) -> Names {
-        Names::Volatile
-    }
     /// Directories in it, for the link count.
     fn subdirectories(&self) -> u32 {
         0

@@ -6,15 +6,13 @@ use alloc::vec::Vec;
 
 use arch_um::sync::{SpinLock, order};
 
-use super::{Attributes, Body, Dir, FixedLink, Names, Node};
+use super::{Attributes, Body, Dir, FixedLink, Node};
 use crate::vfs::FileType;
 use crate::{Errno, Result};
 
 /// A directory of named nodes, listed by name.
 pub struct Tree {
     entries: SpinLock<BTreeMap<Vec<u8>, Entry>>,
-    /// Asked for names that no entry has.
-    more: Option<Arc<dyn Dir>>,
 }
 
 struct Entry {
@@ -26,14 +24,8 @@ struct Entry {
 impl Tree {
     /// An empty one.
     pub fn new() -> Arc<Self> {
-        Self::with_more(None)
-    }
-
-    /// One that also shows what `more` has (the processes in /proc).
-    pub fn with_more(more: Option<Arc<dyn Dir>>) -> Arc<Self> {
         Arc::new(Self {
             entries: SpinLock::new(&order::INODE_CACHE, BTreeMap::new()),
-            more,
         })
     }
 
@@ -105,12 +97,11 @@ impl Tree {
 
 impl Dir for Tree {
     fn lookup(&self, name: &[u8]) -> Result<Node> {
-        let found = self.entries.lock().get(name).map(|entry| entry.node.clone());
-        match (found, &self.more) {
-            (Some(node), _) => Ok(node),
-            (None, Some(more)) => more.lookup(name),
-            (None, None) => Err(Errno::ENOENT),
-        }
+        self.entries
+            .lock()
+            .get(name)
+            .map(|entry| entry.node.clone())
+            .ok_or(Errno::ENOENT)
     }
 
     fn list(&self, show: &mut dyn FnMut(&[u8], u64, FileType)) -> Result<()> {
@@ -123,14 +114,7 @@ impl Dir for Tree {
         for (name, ino, kind) in &entries {
             show(name, *ino, *kind);
         }
-        match &self.more {
-            Some(more) => more.list(show),
-            None => Ok(()),
-        }
-    }
-
-    fn names(&self) -> Names {
-        Names::Volatile
+        Ok(())
     }
 
     fn subdirectories(&self) -> u32 {
