@@ -4,8 +4,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
+use arch_um::exit;
 use arch_um::thread::{self, ThreadRef};
-use skas::UserThread;
+use skas::{AddressSpace, UserThread};
 
 use super::jobctl::Session;
 use super::process::{Process, ProcessAttributes};
@@ -31,11 +32,11 @@ pub struct First {
     pub memory: (Arc<Mm>, UserThread),
 }
 
-/// Makes the calling kernel thread process 1, with everything a system call has: it opens the console, and ends with an exec and
-/// [`enter`].
+/// Starts process 1 on a kernel thread of its own. `boot` runs in it, with everything a system call has: it mounts, opens the console, and
+/// ends with an exec. When it returns `Ok`, user code runs; its error is the end of process 1, and so a panic.
 ///
 /// Init is in session and group 0, leads neither, and no signal without a handler does anything to it.
-pub fn adopt(first: First) -> Result<Context> {
+pub fn start(first: First, boot: impl FnOnce(&Context) -> Result<()> + Send + 'static) -> Result<()> {
     let pid = table::tree().allocate()?;
     debug_assert_eq!(pid, INIT, "init is the first process");
     let process = Process::new(
@@ -79,14 +80,23 @@ pub fn adopt(first: First) -> Result<Context> {
     };
     table::tree().insert_process(&task, node);
     process.count_thread();
-    task.attach();
-    Ok(Context::new(task, user))
+    let runner = task.clone();
+    let main = move || {
+        runner.attach();
+        let cx = Context::new(runner, user);
+        match boot(&cx) {
+            Ok(()) => run::run(cx),
+            Err(error) => exit::kernel_panic(&alloc::format!("No working init found: {error}.")),
+        }
+    };
+    let thread = thread::spawn("init", Box::new(main))?;
+    task.set_thread(&thread);
+    Ok(())
 }
 
-/// Runs process 1. Its end is a panic, so this does not return.
-pub fn enter(cx: Context) -> ! {
-    run::run(cx);
-    unreachable!("init's end is a kernel panic")
+/// An empty address space with its user thread, for [`First`].
+pub fn empty_memory() -> Result<(Arc<AddressSpace>, UserThread)> {
+    UserThread::new()
 }
 
 /// Starts a kernel thread that is no task: it has no number, no memory, and takes no signals.

@@ -60,6 +60,9 @@ abi_struct! {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits([Limit; COUNT]);
 
+/// What a stack may grow to unless a limit says otherwise, bytes.
+pub const DEFAULT_STACK: u64 = 8 << 20;
+
 /// `fs.nr_open`: no descriptor limit goes above it.
 pub const NR_OPEN: u64 = 1 << 20;
 
@@ -74,7 +77,7 @@ impl Limits {
         // Linux gives half of the possible tasks to one user, and as many signals.
         let half = super::pid::PID_MAX as u64 / 2;
         let mut set = |resource: Resource, soft, hard| limits.0[resource.0] = Limit { soft, hard };
-        set(Resource::STACK, 8 << 20, INFINITY);
+        set(Resource::STACK, DEFAULT_STACK, INFINITY);
         set(Resource::CORE, 0, INFINITY);
         set(Resource::NPROC, half, half);
         set(Resource::NOFILE, 1024, 524_288);
