@@ -56,10 +56,14 @@ impl Context {
         }
     }
 
-    /// Puts another user thread in the place of the caller's (`execve(2)` out of a shared address space); the old one is returned.
-    pub fn replace_user(&self, user: UserThread) -> UserThread {
-        *self.kick.borrow_mut() = Arc::new(UserKick(user.kicker()));
-        self.user.replace(user)
+    /// The user thread is another one now (`execve(2)`): interrupts go there.
+    pub(crate) fn user_replaced(&self) {
+        *self.kick.borrow_mut() = Arc::new(UserKick(self.user.borrow().kicker()));
+    }
+
+    /// Ends the process as `SIGKILL` does, once the call at hand is over: there is nothing to return to.
+    pub fn kill(&self) {
+        self.exit.set(Some(crate::task::exit::kill(self.task.process())));
     }
 
     /// What ends a run of the user thread.

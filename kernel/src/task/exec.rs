@@ -62,6 +62,7 @@ pub enum Readable {
 pub fn start_program(cx: &Context, name: &[u8], identity: &NewIdentity, readable: Readable) {
     let task = cx.task();
     let process = task.process();
+    cx.user_replaced();
     let actions = process.actions();
     let own = actions.duplicate();
     own.reset_handlers();

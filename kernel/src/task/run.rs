@@ -75,7 +75,7 @@ fn answer(cx: &Context, exit: Exit) -> Option<Interrupted> {
             send::force(cx.task(), SigInfo::fault(signal, code, addr));
         }
         Exit::QueueFailed(error) => queue_failed(cx, error),
-        Exit::Dead => cx.exit.set(Some(exit::kill(cx.task().process()))),
+        Exit::Dead => cx.kill(),
     }
     None
 }
@@ -141,5 +141,5 @@ fn queue_failed(cx: &Context, error: Errno) {
         task.comm().to_text(),
         task.process().pid().0
     );
-    cx.exit.set(Some(exit::kill(task.process())));
+    cx.kill();
 }
