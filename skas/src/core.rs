@@ -10,13 +10,16 @@ use arch_um::Errno;
 
 use crate::machine::machine;
 use crate::region::{self, Command, Region};
-use crate::{handoff, host};
+use crate::{Backend, handoff, host, trace};
 
 const PARKED: u32 = 0;
 const CLAIMED: u32 = 1;
 
 /// How long a wait for a stub lasts before we look whether it still lives: doubled each time, from the first to the last.
 const LIVENESS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(256));
+
+/// How much suspicion a stub may collect: about 15 seconds of computing, 2 of waiting for nothing.
+const MAX_SILENCE: u32 = 60;
 
 /// The stub's process is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) slot: usize,
     pub(crate) region: Region,
     state: AtomicU32,
+    /// ptrace: a kick was seen while the stub's own code ran.
+    pub(crate) kicked: AtomicBool,
 }
 
 impl Core {
@@ -44,6 +49,7 @@ impl Core {
             slot,
             region,
             state: AtomicU32::new(PARKED),
+            kicked: AtomicBool::new(false),
         }
     }
 
@@ -65,10 +71,24 @@ impl Core {
         handoff::give(self.region.word());
     }
 
-    /// Waits until the stub has handed back.
-    pub(crate) fn wait(&self, dead: &AtomicBool) -> Result<(), Gone> {
+    /// Runs one command other than `RESUME` to its end.
+    pub(crate) fn command(&self, command: Command, dead: &AtomicBool) -> Result<(), Gone> {
+        match machine().backend {
+            Backend::Seccomp => {
+                self.send(command);
+                self.wait(dead, &|| true)
+            }
+            Backend::Ptrace => trace::command(self, command, dead),
+        }
+    }
+
+    /// Waits until the stub has handed back. `answer_due` says whether it ought to do so soon whatever the guest computes: always for
+    /// commands, after a kick for guest code. One that never answers is given up, so that a hostile guest cannot hold a virtual CPU.
+    pub(crate) fn wait(&self, dead: &AtomicBool, answer_due: &dyn Fn() -> bool) -> Result<(), Gone> {
         let mut spin = machine().spin.kernel();
         let mut timeout = LIVENESS.0;
+        // Counted in looks, not in time: a pause of the whole machine must not count.
+        let mut silence = 0;
         loop {
             if handoff::wait(self.region.word(), spin, timeout) {
                 return Ok(());
@@ -78,6 +98,30 @@ impl Core {
             if dead.load(Ordering::Relaxed) || !self.alive() {
                 return Err(Gone);
             }
+            silence = if answer_due() { silence + self.suspicion() } else { 0 };
+            if silence > MAX_SILENCE {
+                log::warn!("host thread {} does not answer", self.tid);
+                return Err(Gone);
+            }
+        }
+    }
+
+    /// How strange it is that this stub thread does not answer now. Our own code may compute for long (a large munmap) or wait for a disk,
+    /// but never sleeps interruptibly with the signals blocked unless the guest makes it wait for nothing.
+    fn suspicion(&self) -> u32 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/task/{}/status", self.pid, self.tid)).unwrap_or_default();
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map_or("", str::trim)
+        };
+        let blocked = u64::from_str_radix(field("SigBlk:"), 16).unwrap_or(0) & 1 << (handoff::KICK - 1) != 0;
+        match field("State:").chars().next() {
+            Some('S') if blocked => 8,
+            Some('D' | 'T' | 't') => 0,
+            _ => 1,
         }
     }
 
@@ -97,14 +141,15 @@ impl Core {
         }
     }
 
-    /// Status and errno of the last command.
+    /// Status and errno of the last command. `ESRCH` for nonsense.
     pub(crate) fn outcome(&self) -> Result<(), Errno> {
         match self.region.get32(region::STATUS) {
+            region::STATUS_DONE | region::STATUS_SIGNAL => Ok(()),
             region::STATUS_FAILED => {
                 let code = (self.region.get32(region::ERROR) as i32).wrapping_neg();
                 Err(Errno::from_host(code))
             }
-            _ => Ok(()),
+            _ => Err(Errno::ESRCH),
         }
     }
 }

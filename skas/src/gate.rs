@@ -73,7 +73,7 @@ impl Gate {
             }
             if !ready && !spinning {
                 waits += 1;
-                if waits % 10 == 0 && !core.alive() {
+                if waits % 10 == 0 && (!core.alive() || waits > 1000) {
                     return Err(Gone);
                 }
             }

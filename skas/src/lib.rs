@@ -20,6 +20,7 @@ mod layout;
 mod machine;
 mod mapping;
 mod memory;
+mod probe;
 mod queue;
 mod reaper;
 mod region;
@@ -27,6 +28,7 @@ mod regs;
 mod space;
 mod stats;
 mod thread;
+mod trace;
 mod xstate;
 mod zygote;
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use crate::gate::Gate;
 use crate::handoff::SpinPolicy;
 use crate::zygote::{self, Zygote};
-use crate::{Backend, Config, InitError, Layout, SeccompMode, host};
+use crate::{Backend, Config, InitError, Layout, SeccompMode, host, probe};
 
 pub(crate) struct Machine {
     pub(crate) layout: Layout,
@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub(crate) host_cpus: Vec<usize>,
     /// Our process id, which every new stub compares with its parent's.
     pub(crate) pid: i32,
+    /// The thread that called `init`.
+    pub(crate) init_thread: i32,
     pub(crate) gate: OnceLock<Gate>,
     pub(crate) zygote: OnceLock<Zygote>,
 }
@@ -39,11 +41,12 @@ pub fn init(config: Config, report: &mut dyn FnMut(&str)) -> Result<(), InitErro
         config.host_cpus.clone()
     };
     // SAFETY: getauxval and getpid only return numbers.
-    let (frame, hwcap2, pid) = unsafe {
+    let (frame, hwcap2, pid, init_thread) = unsafe {
         (
             libc::getauxval(libc::AT_MINSIGSTKSZ),
             libc::getauxval(libc::AT_HWCAP2),
             libc::getpid(),
+            libc::gettid(),
         )
     };
     // Two frames: that of the guest and one of a fault in the stub itself.
@@ -54,26 +57,74 @@ pub fn init(config: Config, report: &mut dyn FnMut(&str)) -> Result<(), InitErro
     } else {
         0
     };
-    let backend = Backend::Seccomp;
-    if config.seccomp == SeccompMode::Off {
-        return Err(InitError::new(
-            "seccomp=off: the ptrace backend is not built in; use seccomp=on",
-        ));
+    let backend = choose(config.seccomp, report)?;
+    if backend == Backend::Ptrace && config.ncpus > 1 {
+        return Err(InitError::new("SMP is not supported with PTRACE userspace."));
     }
+    let caps = match backend {
+        Backend::Seccomp => fsgsbase,
+        Backend::Ptrace => crate::region::CAP_PTRACE,
+    };
     let machine = Machine {
         layout: Layout::new(config.low_2g, region_size),
         backend,
         spin: SpinPolicy::new(&config, host_cpus.len()),
-        caps: fsgsbase,
+        caps,
         host_cpus,
         pid,
+        init_thread,
         gate: OnceLock::new(),
         zygote: OnceLock::new(),
     };
     if MACHINE.set(machine).is_err() {
         return Err(InitError::new("guest execution has been set up already"));
     }
-    zygote::start(report)
+    match backend {
+        Backend::Seccomp => zygote::start(),
+        Backend::Ptrace => zygote::start_traced(),
+    }
+}
+
+/// The boot log's probes, and the backend that follows from them and the option.
+fn choose(mode: SeccompMode, report: &mut dyn FnMut(&str)) -> Result<Backend, InitError> {
+    if mode != SeccompMode::Off {
+        report("Checking that seccomp filters can be installed...");
+        match probe::seccomp() {
+            Ok(()) => {
+                report("OK\n");
+                return Ok(Backend::Seccomp);
+            }
+            Err(cause) => {
+                report("missing\n");
+                if mode == SeccompMode::On {
+                    return Err(InitError::new(format!(
+                        "seccomp filters cannot be used ({cause}): allow seccomp(2) in the container or sandbox around us, or use \
+                         seccomp=off for ptrace"
+                    )));
+                }
+                log::info!("seccomp filters cannot be used ({cause}), trying ptrace");
+            }
+        }
+    }
+    report("Checking that ptrace can change system call numbers...");
+    match probe::ptrace() {
+        Ok(()) => {
+            report("OK\nChecking syscall emulation for ptrace...OK\n");
+            Ok(Backend::Ptrace)
+        }
+        Err(cause) => {
+            report("missing\n");
+            Err(InitError::new(format!(
+                "ptrace of our own child is denied ({cause}): a container's seccomp profile, Yama (kernel.yama.ptrace_scope) or another \
+                 LSM forbids it; allow ptrace (in Docker: --cap-add=SYS_PTRACE){}",
+                if mode == SeccompMode::Off {
+                    ", or use seccomp=on"
+                } else {
+                    " or seccomp filters"
+                }
+            )))
+        }
+    }
 }
 
 /// The backend in use.

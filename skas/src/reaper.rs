@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use crate::core::Core;
-use crate::host;
+use crate::machine::machine;
 use crate::region::Region;
+use crate::{Backend, host, trace};
 
 static DEAD: Mutex<Vec<(i32, Vec<Arc<Core>>)>> = Mutex::new(Vec::new());
 static REGIONS: Mutex<Vec<Region>> = Mutex::new(Vec::new());
@@ -26,6 +27,9 @@ pub(crate) fn reap() {
 
 fn sweep(dead: &mut Vec<(i32, Vec<Arc<Core>>)>) {
     dead.retain_mut(|(pid, cores)| {
+        if machine().backend == Backend::Ptrace {
+            trace::reap_threads(cores.iter().map(|core| &**core));
+        }
         if !host::reap(*pid) {
             return true;
         }

@@ -48,12 +48,10 @@ pub(crate) const STACK: usize = 0x1000;
 /// `CAPS`: the processor and host allow rdfsbase and friends.
 pub(crate) const CAP_FSGSBASE: u32 = 1;
 /// `CAPS`: stop with a breakpoint instead of handing the word over.
-#[allow(dead_code)]
 pub(crate) const CAP_PTRACE: u32 = 2;
 
 /// `STATUS` values.
 pub(crate) const STATUS_SIGNAL: u32 = 1;
-#[allow(dead_code)]
 pub(crate) const STATUS_DONE: u32 = 2;
 pub(crate) const STATUS_FAILED: u32 = 3;
 

@@ -15,6 +15,9 @@ use crate::region::{self, Command};
 use crate::stats::{COUNTERS, count};
 use crate::{Backing, MapFlags, Prot, Share, host, reaper};
 
+/// How long a batch may keep the other threads of its space waiting.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// A guest address space: one host process. Shared by its [`UserThread`](crate::UserThread)s as `Arc<AddressSpace>`.
 ///
 /// Mapping changes are queued, in order; the next [`run`](crate::UserThread::run) of any of its threads, or a flush, performs them, and no
@@ -227,6 +230,7 @@ impl AddressSpace {
             return Ok(());
         };
         let mut rounds = 0u32;
+        let start = std::time::Instant::now();
         while core.region.atomic32(region::ACK).load(Ordering::Acquire) != *seq {
             rounds += 1;
             match rounds {
@@ -234,7 +238,7 @@ impl AddressSpace {
                 200..400 => std::thread::yield_now(),
                 _ => std::thread::sleep(std::time::Duration::from_micros(50)),
             }
-            if self.is_dead() || (rounds.is_multiple_of(2000) && !core.alive()) {
+            if self.is_dead() || (rounds.is_multiple_of(2000) && (!core.alive() || start.elapsed() > SETTLE)) {
                 self.kill();
                 return Err(Gone);
             }
@@ -274,8 +278,7 @@ impl AddressSpace {
 
     fn one_batch(&self, state: &mut SpaceState, core: &Arc<Core>) -> Result<(), Errno> {
         let result = self.stage(state, core, &[]).and_then(|_| {
-            core.send(Command::REPORT | Command::BATCH);
-            self.wait(core)?;
+            self.command(core, Command::REPORT | Command::BATCH)?;
             core.outcome()
         });
         if result.is_err() {
@@ -293,9 +296,14 @@ impl AddressSpace {
         Ok(files)
     }
 
+    /// Runs a command on a claimed core.
+    pub(crate) fn command(&self, core: &Core, command: Command) -> Result<(), Gone> {
+        core.command(command, &self.dead).inspect_err(|_| self.kill())
+    }
+
     /// Waits for a core; a stub that is gone takes the space with it.
-    pub(crate) fn wait(&self, core: &Core) -> Result<(), Gone> {
-        core.wait(&self.dead).inspect_err(|_| self.kill())
+    pub(crate) fn wait(&self, core: &Core, answer_due: &dyn Fn() -> bool) -> Result<(), Gone> {
+        core.wait(&self.dead, answer_due).inspect_err(|_| self.kill())
     }
 
     /// For a run about to start on a claimed core: what is queued goes along. Returns the flag to add to the command.

@@ -426,6 +426,15 @@ skas_stub_close:
 skas_ip_close:
     ret
 
+# ptrace backend: any one call, made by the tracer. The filter of the other backend kills here.
+    .globl skas_stub_call
+skas_stub_call:
+    syscall
+    int3
+    .globl skas_ip_called
+skas_ip_called:
+    ud2
+
 # The first steps of the zygote, before the filter: run the host calls listed in the region, the last of which installs it.
     .globl skas_stub_init
 skas_stub_init:

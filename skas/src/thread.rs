@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::machine::machine;
 use crate::region::{self, Command, Region};
 use crate::stats::{COUNTERS, count};
-use crate::{AddressSpace, Exit, Regs, decode, handoff, host, queue, reaper, xstate};
+use crate::{AddressSpace, Backend, Exit, Regs, decode, handoff, host, queue, reaper, trace, xstate};
 
 const CLONE_FORK: u64 = 0x8011;
 const CLONE_THREAD: u64 = 0x50f00;
@@ -25,7 +25,7 @@ const MAX_IDLE: usize = 4;
 /// Dropping it ends the stub thread; with the last one of its space the host process is killed and reaped without waiting for it.
 pub struct UserThread {
     space: Arc<AddressSpace>,
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     regs: Regs,
     /// fs and gs base in the stub thread; `None`: unknown.
     loaded: Option<(u64, u64)>,
@@ -85,14 +85,12 @@ impl UserThread {
 
     fn fork_claimed(&mut self) -> Result<(Arc<AddressSpace>, UserThread), Errno> {
         let machine = machine();
-        let frame = self.frame()?;
         let region = match reaper::spare_region() {
             Some(region) => region.moved(&machine.layout, self.core.slot),
             None => Region::new(&machine.layout, self.core.slot)?,
         };
         let (kernel_end, stub_end) = host::socketpair()?;
-        frame.store(&self.core.region, &self.regs);
-        self.prepare_region(frame, &region)?;
+        self.prepare_region(&region)?;
         let mut state = self.space.lock();
         if !state.queue.fits() || self.space.has_pending() && state.queue.is_empty() {
             self.space.flush_on(&mut state, &self.core)?;
@@ -118,13 +116,23 @@ impl UserThread {
     }
 
     /// A new thread's header and frame.
-    fn prepare_region(&self, frame: Frame, region: &Region) -> Result<(), Errno> {
-        region.put32(region::CAPS, machine().caps);
+    fn prepare_region(&self, region: &Region) -> Result<(), Errno> {
         region.put32(region::ACK, 0);
         region.put64(region::SPIN, machine().spin.stub());
         region.put64(region::FS_BASE, self.core.region.get64(region::FS_BASE));
         region.put64(region::GS_BASE, self.core.region.get64(region::GS_BASE));
         region.word().store(0, Ordering::Release);
+        self.prepare_frame(region)
+    }
+
+    /// A copy of our registers and FP state in another thread's frame. With ptrace they are in the host thread and inherited.
+    fn prepare_frame(&self, region: &Region) -> Result<(), Errno> {
+        region.put32(region::CAPS, machine().caps);
+        if machine().backend == Backend::Ptrace {
+            return Ok(());
+        }
+        let frame = self.frame()?;
+        frame.store(&self.core.region, &self.regs);
         frame.copy_to(&self.core.region, region).ok_or(Errno::ESRCH)
     }
 
@@ -134,10 +142,10 @@ impl UserThread {
             Some(gate) => {
                 gate.pass(&self.core, flags, || self.core.send(command))
                     .inspect_err(|_| self.space.kill())?;
+                self.space.wait(&self.core, &|| true)?;
             }
-            None => self.core.send(command),
+            None => self.space.command(&self.core, command)?,
         }
-        self.space.wait(&self.core)?;
         self.core.outcome()?;
         match self.core.region.get64(region::RESULT) as i64 {
             id if id > 0 && i32::try_from(id).is_ok() => Ok(id as i32),
@@ -162,13 +170,13 @@ impl UserThread {
 
     fn spawn_claimed(&mut self) -> Result<UserThread, Errno> {
         let layout = &machine().layout;
-        let frame = self.frame()?;
-        frame.store(&self.core.region, &self.regs);
         let mut state = self.space.lock();
         if let Some(core) = state.idle.pop() {
             count(&COUNTERS.thread_reuses);
-            core.region.put32(region::CAPS, machine().caps);
-            frame.copy_to(&self.core.region, &core.region).ok_or(Errno::ESRCH)?;
+            self.prepare_frame(&core.region)?;
+            if machine().backend == Backend::Ptrace {
+                trace::set_xstate(&core, &trace::xstate(&self.core))?;
+            }
             state.live += 1;
             drop(state);
             core.release();
@@ -180,7 +188,7 @@ impl UserThread {
             Some(region) => region.moved(layout, slot),
             None => Region::new(layout, slot)?,
         };
-        self.prepare_region(frame, &region)?;
+        self.prepare_region(&region)?;
         self.space.stage(&mut state, &self.core, &[region.fd().as_raw_fd()])?;
         self.core.region.put32(region::ARG0, 0);
         self.core.region.put64(region::ARG1, region.stub_addr);
@@ -190,6 +198,10 @@ impl UserThread {
         state.cores.push(core.clone());
         state.live += 1;
         drop(state);
+        if machine().backend == Backend::Ptrace {
+            trace::arm_signal_stack(&core)?;
+            trace::set_xstate(&core, &trace::xstate(&self.core))?;
+        }
         let mut thread = UserThread::assemble(self.space.clone(), core, self.regs);
         thread.loaded = self.loaded;
         thread.host_cpu = self.host_cpu;
@@ -235,6 +247,9 @@ impl UserThread {
 
     /// FP and vector state: the XSAVE image as in a signal frame, `fpx_sw_bytes` and both magic numbers included. Empty when the space is dead.
     pub fn xstate(&self) -> Vec<u8> {
+        if machine().backend == Backend::Ptrace {
+            return trace::xstate(&self.core);
+        }
         Frame::locate(&self.core.region)
             .map(|frame| xstate::read(&self.core.region, frame))
             .unwrap_or_default()
@@ -242,11 +257,17 @@ impl UserThread {
 
     /// Sets FP and vector state from such an image. `EINVAL` for a size or header the processor would refuse.
     pub fn set_xstate(&mut self, image: &[u8]) -> Result<(), Errno> {
+        if machine().backend == Backend::Ptrace {
+            return trace::set_xstate(&self.core, image);
+        }
         xstate::write(&self.core.region, self.frame()?, image)
     }
 
     /// The state a new program starts with (fcw 0x37f, mxcsr 0x1f80, the rest initial).
     pub fn reset_xstate(&mut self) {
+        if machine().backend == Backend::Ptrace {
+            return trace::reset_xstate(&self.core);
+        }
         if let Some(frame) = Frame::locate(&self.core.region) {
             frame.normalize(&self.core.region);
             xstate::reset(&self.core.region, frame);
@@ -281,6 +302,9 @@ impl UserThread {
     }
 
     fn run_claimed(&mut self) -> Exit {
+        if machine().backend == Backend::Ptrace {
+            return self.run_traced();
+        }
         let Ok(frame) = self.frame() else { return Exit::Dead };
         let mut command = Command::RESUME;
         if self.space.has_pending() {
@@ -300,7 +324,8 @@ impl UserThread {
             command |= Command::BASES;
         }
         core.send(command);
-        if self.space.wait(core).is_err() {
+        let kick = &self.kick;
+        if self.space.wait(core, &|| kick.pending.load(Ordering::Relaxed)).is_err() {
             return Exit::Dead;
         }
         if command.contains(Command::BATCH) {
@@ -311,6 +336,28 @@ impl UserThread {
         }
         let exit = decode::exit(&self.space, core, &mut self.regs);
         self.loaded = Some((self.regs.fs_base, self.regs.gs_base));
+        if exit == Exit::Interrupted {
+            self.kick.pending.store(false, Ordering::SeqCst);
+        }
+        exit
+    }
+
+    fn run_traced(&mut self) -> Exit {
+        let flushed = if self.space.has_pending() {
+            let mut state = self.space.lock();
+            self.space.flush_on(&mut state, &self.core)
+        } else {
+            Ok(())
+        };
+        match flushed {
+            Ok(()) => (),
+            Err(_) if self.space.is_dead() => return Exit::Dead,
+            Err(errno) => return Exit::QueueFailed(errno),
+        }
+        let usable = |base: u64| if base >> 47 == 0 { base } else { 0 };
+        self.regs.fs_base = usable(self.regs.fs_base);
+        self.regs.gs_base = usable(self.regs.gs_base);
+        let exit = trace::run(&self.space, &self.core, &mut self.regs);
         if exit == Exit::Interrupted {
             self.kick.pending.store(false, Ordering::SeqCst);
         }
@@ -373,8 +420,7 @@ impl Drop for UserThread {
             state.idle.push(self.core.clone());
             return;
         }
-        self.core.send(Command::EXIT);
-        let _ = self.space.wait(&self.core);
+        let _ = self.space.command(&self.core, Command::EXIT);
         state.cores.retain(|core| !Arc::ptr_eq(core, &self.core));
     }
 }

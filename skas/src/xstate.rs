@@ -52,24 +52,30 @@ pub(crate) fn write(region: &Region, frame: Frame, image: &[u8]) -> Result<(), E
     let size = size(region, at);
     let mut now = vec![0; size];
     region.copy_out(at, &mut now).ok_or(Errno::ESRCH)?;
-    if image.len() != size {
-        return Err(Errno::EINVAL);
-    }
-    if u32_at(image, MXCSR) & !mxcsr_mask(&now) != 0 {
-        return Err(Errno::EINVAL);
-    }
+    check(image, &now)?;
     let mut image = image.to_vec();
     if size > HEADER {
-        let features = u64_at(&now, SOFTWARE + 8);
-        let header_bad =
-            u64_at(&image, HEADER) & !features != 0 || image[HEADER + 8..HEADER + 64].iter().any(|b| *b != 0);
-        if u32_at(&image, SOFTWARE) != MAGIC1 || u32_at(&image, size - 4) != MAGIC2 || header_bad {
-            return Err(Errno::EINVAL);
-        }
         // The description of the image stays the host's.
         image[SOFTWARE..HEADER].copy_from_slice(&now[SOFTWARE..HEADER]);
     }
     region.copy_in(at, &image).ok_or(Errno::ESRCH)
+}
+
+/// Whether `image` could replace `now`. `EINVAL` if not.
+pub(crate) fn check(image: &[u8], now: &[u8]) -> Result<(), Errno> {
+    let size = now.len();
+    if image.len() != size || u32_at(image, MXCSR) & !mxcsr_mask(now) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if size > HEADER {
+        let features = u64_at(now, SOFTWARE + 8);
+        let header_bad =
+            u64_at(image, HEADER) & !features != 0 || image[HEADER + 8..HEADER + 64].iter().any(|b| *b != 0);
+        if u32_at(image, SOFTWARE) != MAGIC1 || u32_at(image, size - 4) != MAGIC2 || header_bad {
+            return Err(Errno::EINVAL);
+        }
+    }
+    Ok(())
 }
 
 fn mxcsr_mask(image: &[u8]) -> u32 {
@@ -87,13 +93,19 @@ pub(crate) fn reset(region: &Region, frame: Frame) {
     if region.copy_out(at, &mut image).is_none() {
         return;
     }
-    let mask = u32_at(&image, 28);
+    let end = if size > HEADER { size - 4 } else { size };
+    make_initial(&mut image[..end]);
+    let _ = region.copy_in(at, &image);
+}
+
+/// Turns an image (without magic 2) into the initial state; mxcsr's mask and the software bytes stay.
+pub(crate) fn make_initial(image: &mut [u8]) {
+    let mask = u32_at(image, 28);
     image[..SOFTWARE].fill(0);
     image[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
     image[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
     image[28..32].copy_from_slice(&mask.to_le_bytes());
-    if size > HEADER {
-        image[HEADER..size - 4].fill(0);
+    if image.len() > HEADER {
+        image[HEADER..].fill(0);
     }
-    let _ = region.copy_in(at, &image);
 }

@@ -17,7 +17,7 @@ use crate::machine::machine;
 use crate::region::{self, Command, Region};
 use crate::stats::{COUNTERS, count};
 use crate::thread::UserThread;
-use crate::{AddressSpace, InitError, Regs, host, image, xstate};
+use crate::{AddressSpace, Backend, InitError, Regs, host, image, trace, xstate};
 
 pub(crate) struct Zygote {
     thread: Mutex<UserThread>,
@@ -62,8 +62,7 @@ pub fn refill_pool() -> bool {
 }
 
 /// Starts the zygote, with the strongest filter the host allows.
-pub(crate) fn start(report: &mut dyn FnMut(&str)) -> Result<(), InitError> {
-    report("Checking that seccomp filters can be installed...");
+pub(crate) fn start() -> Result<(), InitError> {
     let mut failure = Errno::EINVAL;
     for (gate, flags) in [
         (CloneGate::Notify, FILTER_FLAG_NEW_LISTENER | FILTER_FLAG_SPEC_ALLOW),
@@ -71,9 +70,8 @@ pub(crate) fn start(report: &mut dyn FnMut(&str)) -> Result<(), InitError> {
         (CloneGate::Open, FILTER_FLAG_SPEC_ALLOW),
         (CloneGate::Open, 0),
     ] {
-        match attempt(gate, flags) {
+        match attempt(Some((gate, flags))) {
             Ok((thread, listener)) => {
-                report("OK\n");
                 if gate == CloneGate::Open {
                     log::warn!("the host gives no seccomp listener: guests can create host processes by force");
                 }
@@ -88,17 +86,29 @@ pub(crate) fn start(report: &mut dyn FnMut(&str)) -> Result<(), InitError> {
                 return probe();
             }
             Err(Failure::Filter(errno)) => failure = errno,
-            Err(Failure::Other(error)) => {
-                report("failed\n");
-                return Err(error);
-            }
+            Err(Failure::Other(error)) => return Err(error),
         }
     }
-    report(&format!("failed: {}\n", failure.text()));
     Err(InitError::new(format!(
         "the host refuses seccomp filters ({}): allow seccomp(2) in the sandbox or container around us, or use seccomp=off",
         failure.text()
     )))
+}
+
+/// Starts the zygote as a tracee.
+pub(crate) fn start_traced() -> Result<(), InitError> {
+    match attempt(None) {
+        Ok((thread, _)) => {
+            let zygote = Zygote {
+                thread: Mutex::new(thread),
+                pool: Mutex::new(Vec::new()),
+            };
+            let _ = machine().zygote.set(zygote);
+            probe()
+        }
+        Err(Failure::Other(error)) => Err(error),
+        Err(Failure::Filter(errno)) => Err(InitError::new(errno.text())),
+    }
 }
 
 /// One fork and one access to guest memory, so that a missing right is named now and not at the first program.
@@ -150,9 +160,11 @@ struct Setup {
     init: u64,
     signals: [i32; 7],
     rseq: u64,
+    traced: bool,
 }
 
-fn attempt(gate: CloneGate, flags: u64) -> Result<(UserThread, Option<OwnedFd>), Failure> {
+/// Starts a zygote with a filter, or traced (`None`).
+fn attempt(filter: Option<(CloneGate, u64)>) -> Result<(UserThread, Option<OwnedFd>), Failure> {
     let other = |what: &str, errno: Errno| Failure::Other(InitError::new(format!("{what}: {}", errno.text())));
     let machine = machine();
     let layout = &machine.layout;
@@ -161,7 +173,9 @@ fn attempt(gate: CloneGate, flags: u64) -> Result<(UserThread, Option<OwnedFd>),
     let (kernel_end, stub_end) = host::socketpair().map_err(|errno| other("socketpair", errno))?;
 
     // The first steps, run by the stub itself: nothing else is mapped by then.
-    let program = filter::program(layout, gate);
+    let program = filter
+        .map(|(gate, _)| filter::program(layout, gate))
+        .unwrap_or_default();
     let at = region::STACK;
     for (i, instruction) in program.iter().enumerate() {
         // SAFETY: `Instruction` is eight bytes of plain data.
@@ -180,8 +194,19 @@ fn attempt(gate: CloneGate, flags: u64) -> Result<(UserThread, Option<OwnedFd>),
         (libc::SYS_munmap, [regions_end, TASK_TOP - regions_end, 0, 0, 0, 0]),
         (libc::SYS_arch_prctl, [0x1002, 0, 0, 0, 0, 0]),
         (libc::SYS_arch_prctl, [0x1001, 0, 0, 0, 0, 0]),
-        (libc::SYS_seccomp, [1, flags, region.stub_addr + at as u64, 0, 0, 0]),
+        (
+            libc::SYS_seccomp,
+            [
+                1,
+                filter.map_or(0, |(_, flags)| flags),
+                region.stub_addr + at as u64,
+                0,
+                0,
+                0,
+            ],
+        ),
     ];
+    let steps = if filter.is_some() { &steps[..] } else { &steps[..5] };
     for (i, (nr, args)) in steps.iter().enumerate() {
         region.put_op(i, *nr as u32, 0, args);
     }
@@ -196,7 +221,12 @@ fn attempt(gate: CloneGate, flags: u64) -> Result<(UserThread, Option<OwnedFd>),
     drop(stub_end);
     let core = Arc::new(Core::new(pid, pid, 0, region));
     let space = Arc::new(AddressSpace::new(pid, kernel_end, core.clone()));
-    if space.wait(&core).is_err() {
+    let stopped = match filter {
+        Some(_) => space.wait(&core, &|| true),
+        None => trace::first_stop(pid),
+    };
+    if stopped.is_err() {
+        space.kill();
         let mut status = 0;
         // SAFETY: `status` is an int for the host to fill in.
         unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
@@ -214,6 +244,11 @@ fn attempt(gate: CloneGate, flags: u64) -> Result<(UserThread, Option<OwnedFd>),
             ));
         }
     }
+    let Some((gate, _)) = filter else {
+        let thread = UserThread::assemble(space, core, Regs::start(0, 0));
+        trace::reset_xstate(&thread.core);
+        return Ok((thread, None));
+    };
     if refused(result(5)) {
         return Err(Failure::Filter(Errno::from_host(-(result(5) as i64) as i32)));
     }
@@ -230,9 +265,8 @@ fn attempt(gate: CloneGate, flags: u64) -> Result<(UserThread, Option<OwnedFd>),
         core.region.put32(region::COUNT, 0);
         core.region.put32(region::RECEIVE, 0);
         core.region.put32(region::CLOSE, 1);
-        core.send(Command::REPORT | Command::BATCH);
         space
-            .wait(&core)
+            .command(&core, Command::REPORT | Command::BATCH)
             .map_err(|_| other("the first guest process died", Errno::ESRCH))?;
         core.region.put32(region::CLOSE, 0);
     }
@@ -325,6 +359,7 @@ fn spawn(region: &Region, socket: &OwnedFd) -> Result<i32, Errno> {
         init: image::skas_stub_init(layout),
         signals: frame::signals(),
         rseq: rseq_area(),
+        traced: machine.backend == Backend::Ptrace,
     };
     assert!(image.len() + 4096 < ARENA / 2 && std::mem::size_of::<Setup>() < 4096);
     // SAFETY: the arena is ours and large enough for setup, image and stack; `child` runs in a copy of this process on the arena's stack.
@@ -371,6 +406,9 @@ extern "C" fn child(arena: *mut c_void) -> i32 {
         );
         if call(libc::SYS_getppid, [0; 6]) != i64::from(s.parent) {
             call(libc::SYS_exit_group, [1, 0, 0, 0, 0, 0]);
+        }
+        if s.traced {
+            ok(call(libc::SYS_ptrace, [libc::PTRACE_TRACEME as u64, 0, 0, 0, 0, 0]), 10);
         }
         if s.rseq != 0 {
             // The length must be the registered one, which glibc chooses; the others are refused and change nothing.

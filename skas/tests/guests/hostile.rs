@@ -227,3 +227,82 @@ pub fn descriptors_of_the_kernel_are_not_in_the_stub() {
         }
     }
 }
+
+pub fn a_thread_that_spoils_its_sibling_s_commands_dies_with_it() {
+    let (_bystander_space, mut bystander) = load_program(call_loop());
+    // The header's fields: status, offsets, command, counts, arguments.
+    for offset in [0x4c, 0x48, 0x7c, 0x80, 0x84, 0x88, 0x90, 0x200, 0] {
+        let (space, mut thread) = load_program(call_loop());
+        let (_, region) = stub_ranges(space.host_pid());
+        space.write(CODE + 512, keep_writing()).expect("just mapped");
+        let mut sibling = thread.spawn().expect("spawn");
+        let regs = sibling.regs_mut();
+        (regs.rip, regs.rdi, regs.rax) = (CODE + 512, region.0 + offset, 1);
+        let kicker = sibling.kicker();
+        let host = std::thread::spawn(move || while sibling.run() == Exit::Interrupted {});
+        // As a timer tick would.
+        let main = thread.kicker();
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = over.clone();
+        let ticks = std::thread::spawn(move || {
+            while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+                main.kick();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        for _ in 0..30 {
+            anonymous(&space, DATA, PAGE);
+            if thread.run() == Exit::Dead {
+                break;
+            }
+            let _ = thread.fork();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        ticks.join().expect("no panic");
+        drop(thread);
+        // The sibling computes for ever: only its death ends it.
+        let pid = space.host_pid();
+        if !space.is_dead() {
+            assert!(
+                std::process::Command::new("kill")
+                    .args(["-9", &pid.to_string()])
+                    .status()
+                    .is_ok()
+            );
+        }
+        while !host.is_finished() {
+            kicker.kick();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        host.join().expect("no panic");
+        assert_eq!(bystander.run(), Exit::Syscall, "{offset:#x}");
+    }
+}
+
+pub fn a_guest_that_forges_its_signal_mask_dies_when_kicked() {
+    let (space, mut thread) = load_program(spin());
+    let (code, region) = stub_ranges(space.host_pid());
+    let image = stub_code(space.host_pid(), code);
+    // "mov eax, 15; syscall"
+    let site = image
+        .windows(7)
+        .position(|w| w == [0xb8, 15, 0, 0, 0, 0x0f, 0x05])
+        .expect("the return") as u64
+        + code.0;
+    // A copy of its own frame, with every signal blocked and its own loop as the place to go on.
+    let mem = std::fs::File::open(format!("/proc/{}/mem", space.host_pid())).expect("our own child");
+    let size = (region.1 - region.0) as usize;
+    let mut bytes = vec![0; size];
+    std::os::unix::fs::FileExt::read_exact_at(&mem, &mut bytes, region.0).expect("readable");
+    let ucontext = u32::from_le_bytes(bytes[0x48..0x4c].try_into().expect("four bytes")) as usize;
+    bytes[ucontext + 296..ucontext + 304].fill(0xff);
+    bytes[ucontext + 168..ucontext + 176].copy_from_slice(&CODE.to_le_bytes());
+    anonymous(&space, DATA, size as u64);
+    space.write(DATA, &bytes).expect("just mapped");
+    *thread.regs_mut() = Regs::start(site, DATA + ucontext as u64);
+    let kicker = thread.kicker();
+    let host = std::thread::spawn(move || thread.run());
+    std::thread::sleep(Duration::from_millis(20));
+    kicker.kick();
+    assert_eq!(host.join().expect("no panic"), Exit::Dead);
+}

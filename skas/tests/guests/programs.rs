@@ -63,6 +63,8 @@ programs! {
     // fills rcx bytes from rdi on with al, over and over
     scribble: "mov r8, rdi" "mov r9, rcx" "4: mov rdi, r8" "mov rcx, r9" "rep stosb" "jmp 4b";
     scribble_once: "rep stosb" "mov eax, 39" "syscall" "4: jmp 4b";
+    // writes al to [rdi] for ever
+    keep_writing: "4: mov byte ptr [rdi], al" "jmp 4b";
     on_stack: "mov rsp, rdi" "mov eax, 39" "syscall" "mov byte ptr [rsi], 1";
 }
 
