@@ -8,7 +8,7 @@ use arch_um::host::{AsFd, OwnedFd, file_io};
 use arch_um::pool;
 use arch_um::sync::{SpinLock, order};
 use kernel::vfs::inode::{FsFlags, MountSource, anonymous_dev};
-use kernel::vfs::{DevT, FileSystem, FileSystemType, Inode, StatFs};
+use kernel::vfs::{DevT, FileSystem, FileSystemType, Inode, StatFs, registry};
 use kernel::{Errno, Result};
 
 use crate::anchor::Anchors;
@@ -34,9 +34,9 @@ impl HostFsType {
     }
 }
 
-/// The type as the VFS's registry wants it; there is one for the life of the kernel.
-pub fn file_system_type(args: HostfsArgs) -> &'static dyn FileSystemType {
-    Box::leak(Box::new(HostFsType::new(args)))
+/// Makes `mount -t hostfs` known, as `hostfs=` says.
+pub fn register(args: HostfsArgs) {
+    registry::register(Box::leak(Box::new(HostFsType::new(args))));
 }
 
 impl FileSystemType for HostFsType {

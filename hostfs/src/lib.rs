@@ -27,5 +27,5 @@ mod names;
 mod table;
 
 pub use args::HostfsArgs;
-pub use fs::{HostFs, HostFsType, file_system_type};
+pub use fs::{HostFs, HostFsType, register};
 pub use inode::HostInode;

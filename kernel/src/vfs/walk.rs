@@ -108,6 +108,15 @@ enum Until {
     Parent,
 }
 
+/// How a walk came to the place it ended at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// The last step looked its name up: the file system has just been asked about it.
+    ByName,
+    /// It started there, or went up, over a mount or through a magic link.
+    Otherwise,
+}
+
 /// A walk under way; `open(O_CREAT)` goes on with it from a final symlink.
 pub struct Walker<'a> {
     context: &'a WalkContext,
@@ -115,6 +124,7 @@ pub struct Walker<'a> {
     /// What `..` and `/` stop at.
     root: Path,
     at: Path,
+    reached: Reached,
     links: u32,
 }
 
@@ -123,9 +133,17 @@ pub struct Walker<'a> {
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`; `EXDEV` and `EAGAIN` by the flags.
 pub fn lookup(context: &WalkContext, start: &Path, text: &[u8], flags: WalkFlags) -> Result<Path> {
+    lookup_reached(context, start, text, flags).map(|(place, _)| place)
+}
+
+/// As [`lookup`]; also tells how the place was reached.
+///
+/// # Errors
+/// As there.
+pub fn lookup_reached(context: &WalkContext, start: &Path, text: &[u8], flags: WalkFlags) -> Result<(Path, Reached)> {
     let mut walker = Walker::new(context, start, flags);
     walker.run(text)?;
-    Ok(walker.at)
+    Ok((walker.at, walker.reached))
 }
 
 /// The directory of the last component of `text`.
@@ -152,6 +170,7 @@ impl<'a> Walker<'a> {
             flags,
             root,
             at: start.clone(),
+            reached: Reached::Otherwise,
             links: 0,
         }
     }
@@ -240,6 +259,7 @@ impl<'a> Walker<'a> {
             return Err(Errno::EXDEV);
         }
         self.at = place;
+        self.reached = Reached::Otherwise;
         Ok(())
     }
 
@@ -262,6 +282,7 @@ impl<'a> Walker<'a> {
         }
         if let Some(parent) = self.at.dentry.parent() {
             self.at.dentry = parent;
+            self.reached = Reached::Otherwise;
         }
         self.cross()
     }
@@ -300,6 +321,7 @@ impl<'a> Walker<'a> {
             return self.follow(&child, Until::End).map(|_| ());
         }
         self.at.dentry = child;
+        self.reached = Reached::ByName;
         self.cross()
     }
 

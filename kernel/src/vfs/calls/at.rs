@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use crate::syscall::Context;
 use crate::user::UserAddr;
+use crate::vfs::Metadata;
 use crate::vfs::fd_table::Fd;
 use crate::vfs::file::File;
 use crate::vfs::path::Path;
-use crate::vfs::walk::{self, Parent, WalkContext, WalkFlags};
+use crate::vfs::walk::{self, Parent, Reached, WalkContext, WalkFlags};
 use crate::{Errno, Result};
 
 /// `AT_SYMLINK_NOFOLLOW`.
@@ -83,16 +84,31 @@ pub fn follow_unless(flags: u32) -> WalkFlags {
 
 /// The place that `dir` and `path` name, with `AT_EMPTY_PATH` and `AT_SYMLINK_NOFOLLOW` as in `flags`.
 pub fn resolve(cx: &Context, dir: Fd, path: UserAddr, flags: u32) -> Result<(WalkContext, Path)> {
+    resolve_reached(cx, dir, path, flags).map(|(walk, place, _)| (walk, place))
+}
+
+fn resolve_reached(cx: &Context, dir: Fd, path: UserAddr, flags: u32) -> Result<(WalkContext, Path, Reached)> {
     let text = match path.is_null() && flags & EMPTY_PATH != 0 {
         true => Vec::new(),
         false => path.read_path()?,
     };
-    let start = Start::new(cx, dir, &text)?;
+    let Start { walk, start } = Start::new(cx, dir, &text)?;
     if text.is_empty() && flags & EMPTY_PATH != 0 {
-        return Ok((start.walk, start.start));
+        return Ok((walk, start, Reached::Otherwise));
     }
-    let place = start.lookup(&text, follow_unless(flags))?;
-    Ok((start.walk, place))
+    let (place, reached) = walk::lookup_reached(&walk, &start, &text, follow_unless(flags))?;
+    Ok((walk, place, reached))
+}
+
+/// As [`resolve`], with the metadata of the place. What the walk has just looked up is not asked for twice.
+pub fn resolve_metadata(cx: &Context, dir: Fd, path: UserAddr, flags: u32) -> Result<(Path, Metadata)> {
+    let (_, place, reached) = resolve_reached(cx, dir, path, flags)?;
+    let inode = place.dentry.inode();
+    let meta = match reached {
+        Reached::ByName => inode.found_metadata(),
+        Reached::Otherwise => inode.metadata(),
+    }?;
+    Ok((place, meta))
 }
 
 /// The place behind a descriptor, opened with `O_PATH` or not. `EBADF`.

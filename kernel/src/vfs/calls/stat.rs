@@ -158,13 +158,7 @@ pub fn sys_newfstatat(cx: &Context, dir: Fd, path: UserAddr, out: UserPtr<RawSta
         flags,
         at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE,
     )?;
-    let (_, place) = at::resolve(cx, dir, path, flags)?;
-    // A walk has just asked the file system for it, unless there was none.
-    let meta = if flags & at::EMPTY_PATH == 0 {
-        place.dentry.inode().found_metadata()
-    } else {
-        place.dentry.inode().metadata()
-    }?;
+    let (place, meta) = at::resolve_metadata(cx, dir, path, flags)?;
     out.write(&stat_of(&place, &meta))?;
     Ok(0)
 }
@@ -217,8 +211,7 @@ pub fn sys_statx(
         flags,
         at::SYMLINK_NOFOLLOW | at::NO_AUTOMOUNT | at::EMPTY_PATH | at::STATX_SYNC_TYPE,
     )?;
-    let (_, place) = at::resolve(cx, dir, path, flags)?;
-    let meta = place.inode().metadata()?;
+    let (place, meta) = at::resolve_metadata(cx, dir, path, flags)?;
     let has_birth = if meta.btime.is_some() { STATX_BTIME } else { 0 };
     out.write(&RawStatx {
         mask: STATX_BASIC_STATS | STATX_MNT_ID | has_birth,
