@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arch_um::Errno;
 
@@ -14,12 +15,23 @@ fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
     if result == -1 { Err(errno()) } else { Ok(result) }
 }
 
-/// `memfd_create(2)` of a given size, close-on-exec.
+/// `memfd_create(2)` of a given size, close-on-exec, not executable where the host knows the difference (`vm.memfd_noexec` may demand it).
 pub(crate) fn memfd(name: &std::ffi::CStr, len: u64) -> Result<OwnedFd, Errno> {
-    // SAFETY: the name is a C string; the result is a fresh descriptor.
-    let fd = unsafe {
-        let fd = check(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) as libc::c_long)?;
-        OwnedFd::from_raw_fd(fd as i32)
+    const MFD_NOEXEC_SEAL: u32 = 8;
+    static NOEXEC: AtomicU32 = AtomicU32::new(MFD_NOEXEC_SEAL);
+    let create = |flags: u32| {
+        // SAFETY: the name is a C string; the result is a fresh descriptor.
+        unsafe {
+            let fd = check(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) as libc::c_long)?;
+            Ok(OwnedFd::from_raw_fd(fd as i32))
+        }
+    };
+    let fd = match create(NOEXEC.load(Ordering::Relaxed)) {
+        Err(Errno::EINVAL) => {
+            NOEXEC.store(0, Ordering::Relaxed);
+            create(0)?
+        }
+        other => other?,
     };
     // SAFETY: plain call on our own descriptor.
     check(unsafe { libc::ftruncate(fd.as_raw_fd(), len as libc::off_t) } as libc::c_long)?;

@@ -5,6 +5,18 @@
 //! through one word in a page shared by both, and runs mapping changes on the kernel's behalf. `docs/ARCHITECTURE.md` tells why.
 //!
 //! The kernel sees [`AddressSpace`] and [`UserThread`]; [`init`] comes first.
+//!
+//! Rules for the kernel:
+//! * `init` once, from a thread that lives as long as the process: the stubs die with it. No `waitpid(-1)`, no ignored `SIGCHLD`.
+//! * seccomp: any host thread may use any object. ptrace: only the thread that called `init` (kicks excepted), `ncpus=1`.
+//! * Mapping changes are queued; a run, a flush, a read or write of guest memory performs them. A change made for a space whose threads are
+//!   all running (a truncated file) takes effect when one of them is kicked, or at once if any is in the kernel ([`AddressSpace::flush`]).
+//! * [`Exit::Interrupted`] may come without a kick. [`Exit::Dead`] is final: treat it as a `SIGKILL` of the whole process.
+//! * fork: [`UserThread::fork`]; thread and vfork child: [`UserThread::spawn`]; exec: [`UserThread::reset`], and on `EBUSY` (vfork child, other
+//!   threads) [`UserThread::new`], dropping the old one after. Then set registers ([`Regs::start`]) and [`UserThread::reset_xstate`].
+//! * Call [`refill_pool`] when idle: the next exec of a vfork child finds a ready space.
+//!
+//! A space costs two descriptors of this process, a thread one.
 
 mod config;
 mod core;
@@ -35,7 +47,7 @@ mod zygote;
 pub use config::{Backend, Config, InitError, SeccompMode};
 pub use exit::{Access, Exit, FaultCode};
 pub use layout::Layout;
-pub use machine::{backend, init, layout, set_spin};
+pub use machine::{backend, init, layout, set_spin, stub_cpu};
 pub use mapping::{Backing, MapFlags, MemoryUsage, Prot, Share};
 pub use regs::{Regs, USER_CS, USER_SS};
 pub use space::AddressSpace;

@@ -137,6 +137,17 @@ pub fn layout() -> Layout {
     machine().layout
 }
 
+/// Where the stub of a guest thread runs best while a virtual CPU on host CPU `kernel_cpu` serves it, for
+/// [`UserThread::set_host_cpu`](crate::UserThread::set_host_cpu): on the same one when both sides sleep for each other (a wake-up across
+/// CPUs costs five times as much), wherever the host likes when they spin.
+pub fn stub_cpu(kernel_cpu: usize) -> Option<usize> {
+    if machine().spin.kernel() == 0 {
+        Some(kernel_cpu)
+    } else {
+        None
+    }
+}
+
 /// How long either side spins for a hand-off before it sleeps, in microseconds; 0: sleep at once. For tuning and tests.
 pub fn set_spin(kernel_us: u64, stub_us: u64) {
     machine().spin.set(kernel_us, stub_us);

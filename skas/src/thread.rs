@@ -30,7 +30,8 @@ pub struct UserThread {
     /// fs and gs base in the stub thread; `None`: unknown.
     loaded: Option<(u64, u64)>,
     kick: Arc<KickState>,
-    host_cpu: Option<usize>,
+    /// What the stub thread was pinned to last; `None`: unknown.
+    host_cpu: Option<Option<usize>>,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -52,8 +53,10 @@ impl UserThread {
         }
     }
 
-    pub(crate) fn forget_bases(&mut self) {
+    /// The zygote's thread runs where this process may; its bases are unknown.
+    pub(crate) fn is_fresh(&mut self) {
         self.loaded = None;
+        self.host_cpu = Some(None);
     }
 
     /// A thread in a new, empty address space, from the pool of ready stubs. Registers are zero but for the selectors, FP state is initial.
@@ -179,7 +182,6 @@ impl UserThread {
             }
             state.live += 1;
             drop(state);
-            core.release();
             return Ok(UserThread::assemble(self.space.clone(), core, self.regs));
         }
         self.space.flush_on(&mut state, &self.core)?;
@@ -388,14 +390,14 @@ impl UserThread {
 
     /// Puts the stub thread on one host CPU (`None`: any of ours). The same value again costs nothing.
     pub fn set_host_cpu(&mut self, cpu: Option<usize>) {
-        if self.host_cpu == cpu || self.space.is_dead() {
+        if self.host_cpu == Some(cpu) || self.space.is_dead() {
             return;
         }
         match cpu {
             Some(cpu) => host::set_affinity(self.core.tid, &[cpu]),
             None => host::set_affinity(self.core.tid, &machine().host_cpus),
         }
-        self.host_cpu = cpu;
+        self.host_cpu = Some(cpu);
     }
 }
 

@@ -245,7 +245,8 @@ fn attempt(filter: Option<(CloneGate, u64)>) -> Result<(UserThread, Option<Owned
         }
     }
     let Some((gate, _)) = filter else {
-        let thread = UserThread::assemble(space, core, Regs::start(0, 0));
+        let mut thread = UserThread::assemble(space, core, Regs::start(0, 0));
+        thread.is_fresh();
         trace::reset_xstate(&thread.core);
         return Ok((thread, None));
     };
@@ -271,7 +272,7 @@ fn attempt(filter: Option<(CloneGate, u64)>) -> Result<(UserThread, Option<Owned
         core.region.put32(region::CLOSE, 0);
     }
     let mut thread = UserThread::assemble(space, core, Regs::start(0, 0));
-    thread.forget_bases();
+    thread.is_fresh();
     Ok((thread, listener))
 }
 
