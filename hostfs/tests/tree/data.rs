@@ -107,7 +107,7 @@ fn truncation_reaches_the_host_open_or_not() {
     })
     .unwrap();
     assert_eq!(dir.read("f"), "01");
-    assert_eq!(f.walk_metadata().unwrap().size, 2);
+    assert_eq!(f.metadata().unwrap().size, 2);
     drop(file);
 }
 
