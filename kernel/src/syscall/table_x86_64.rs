@@ -45,6 +45,7 @@ table! {
     4 stat => crate::vfs::calls::stat::sys_stat, (0, 1);
     5 fstat => crate::vfs::calls::stat::sys_fstat, (0, 1);
     6 lstat => crate::vfs::calls::stat::sys_lstat, (0, 1);
+    7 poll => crate::vfs::calls::poll::sys_poll, (0, 1, 2);
     8 lseek => crate::vfs::calls::io::sys_lseek, (0, 1, 2);
     13 rt_sigaction => crate::signal::action::sys_rt_sigaction, (0, 1, 2, 3);
     14 rt_sigprocmask => crate::signal::mask::sys_rt_sigprocmask, (0, 1, 2, 3);
@@ -56,6 +57,7 @@ table! {
     20 writev => crate::vfs::calls::io::sys_writev, (0, 1, 2);
     21 access => crate::vfs::calls::stat::sys_access, (0, 1);
     22 pipe => crate::vfs::calls::open::sys_pipe, (0);
+    23 select => crate::vfs::calls::poll::sys_select, (0, 1, 2, 3, 4);
     24 sched_yield => crate::task::ids::sys_sched_yield, ();
     32 dup => crate::vfs::calls::descriptor::sys_dup, (0);
     33 dup2 => crate::vfs::calls::descriptor::sys_dup2, (0, 1);
@@ -151,6 +153,7 @@ table! {
     148 sched_rr_get_interval => crate::sys::sched::sys_sched_rr_get_interval, (0, 1);
     153 vhangup => crate::tty::sys_vhangup, ();
     154 modify_ldt => crate::sys::absent::sys_modify_ldt, ();
+    155 pivot_root => crate::vfs::calls::mount::sys_pivot_root, (0, 1);
     156 _sysctl => crate::sys::absent::sys_sysctl, ();
     157 prctl => crate::task::prctl::sys_prctl, (0, 1, 2, 3, 4);
     158 arch_prctl => crate::task::arch_prctl::sys_arch_prctl, (0, 1);
@@ -160,6 +163,8 @@ table! {
     162 sync => crate::vfs::calls::sync::sys_sync, ();
     163 acct => crate::sys::absent::sys_acct, ();
     164 settimeofday => crate::time::clock::sys_settimeofday, (0, 1);
+    165 mount => crate::vfs::calls::mount::sys_mount, (0, 1, 2, 3, 4);
+    166 umount2 => crate::vfs::calls::mount::sys_umount2, (0, 1);
     167 swapon => crate::sys::absent::sys_swapon, ();
     168 swapoff => crate::sys::absent::sys_swapoff, ();
     169 reboot => crate::sys::reboot::sys_reboot, (0, 1, 2, 3);
@@ -191,6 +196,7 @@ table! {
     209 io_submit => crate::sys::absent::sys_io_submit, ();
     210 io_cancel => crate::sys::absent::sys_io_cancel, ();
     212 lookup_dcookie => crate::sys::absent::sys_lookup_dcookie, ();
+    213 epoll_create => crate::vfs::epoll::sys_epoll_create, (0);
     214 epoll_ctl_old => crate::sys::absent::sys_epoll_ctl_old, ();
     215 epoll_wait_old => crate::sys::absent::sys_epoll_wait_old, ();
     217 getdents64 => crate::vfs::calls::directory::sys_getdents64, (0, slice(1, 2));
@@ -207,6 +213,8 @@ table! {
     229 clock_getres => crate::time::clock::sys_clock_getres, (0, 1);
     230 clock_nanosleep => crate::time::sleep::sys_clock_nanosleep, (0, 1, 2, 3);
     231 exit_group => crate::task::exit::sys_exit_group, (0);
+    232 epoll_wait => crate::vfs::epoll::sys_epoll_wait, (0, 1, 2, 3);
+    233 epoll_ctl => crate::vfs::epoll::sys_epoll_ctl, (0, 1, 2, 3);
     234 tgkill => crate::signal::kill::sys_tgkill, (0, 1, 2);
     235 utimes => crate::vfs::calls::attributes::sys_utimes, (0, 1);
     236 vserver => crate::sys::absent::sys_vserver, ();
@@ -234,18 +242,24 @@ table! {
     267 readlinkat => crate::vfs::calls::names::sys_readlinkat, (0, 1, slice(2, 3));
     268 fchmodat => crate::vfs::calls::attributes::sys_fchmodat, (0, 1, 2);
     269 faccessat => crate::vfs::calls::stat::sys_faccessat, (0, 1, 2);
+    270 pselect6 => crate::vfs::calls::poll::sys_pselect6, (0, 1, 2, 3, 4, 5);
+    271 ppoll => crate::vfs::calls::poll::sys_ppoll, (0, 1, 2, 3, 4);
     272 unshare => crate::task::unshare::sys_unshare, (0);
     273 set_robust_list => crate::task::robust::sys_set_robust_list, (0, 1);
     274 get_robust_list => crate::task::robust::sys_get_robust_list, (0, 1, 2);
     277 sync_file_range => crate::vfs::calls::sync::sys_sync_file_range, (0, 1, 2, 3);
     279 move_pages => crate::sys::absent::sys_move_pages, ();
     280 utimensat => crate::vfs::calls::attributes::sys_utimensat, (0, 1, 2, 3);
+    281 epoll_pwait => crate::vfs::epoll::sys_epoll_pwait, (0, 1, 2, 3, 4, 5);
     282 signalfd => crate::signal::signalfd::sys_signalfd, (0, 1, 2);
     283 timerfd_create => crate::time::timerfd::sys_timerfd_create, (0, 1);
+    284 eventfd => crate::vfs::eventfd::sys_eventfd, (0);
     285 fallocate => crate::vfs::calls::sync::sys_fallocate, (0, 1, 2, 3);
     286 timerfd_settime => crate::time::timerfd::sys_timerfd_settime, (0, 1, 2, 3);
     287 timerfd_gettime => crate::time::timerfd::sys_timerfd_gettime, (0, 1);
     289 signalfd4 => crate::signal::signalfd::sys_signalfd4, (0, 1, 2, 3);
+    290 eventfd2 => crate::vfs::eventfd::sys_eventfd2, (0, 1);
+    291 epoll_create1 => crate::vfs::epoll::sys_epoll_create1, (0);
     292 dup3 => crate::vfs::calls::descriptor::sys_dup3, (0, 1, 2);
     293 pipe2 => crate::vfs::calls::open::sys_pipe2, (0, 1);
     295 preadv => crate::vfs::calls::io::sys_preadv, (0, 1, 2, 3);
@@ -294,6 +308,7 @@ table! {
     437 openat2 => crate::vfs::calls::open::sys_openat2, (0, 1, 2, 3);
     438 pidfd_getfd => crate::task::pidfd::sys_pidfd_getfd, (0, 1, 2);
     439 faccessat2 => crate::vfs::calls::stat::sys_faccessat2, (0, 1, 2, 3);
+    441 epoll_pwait2 => crate::vfs::epoll::sys_epoll_pwait2, (0, 1, 2, 3, 4, 5);
     443 quotactl_fd => crate::sys::absent::sys_quotactl_fd, ();
     444 landlock_create_ruleset => crate::sys::absent::sys_landlock_create_ruleset, ();
     445 landlock_add_rule => crate::sys::absent::sys_landlock_add_rule, ();

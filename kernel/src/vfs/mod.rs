@@ -3,7 +3,7 @@
 //! * [`inode`]: what a file system implements ([`Inode`], [`FileSystem`]).
 //! * [`file`]: an open file description ([`File`]) and what stands behind it ([`FileOps`]).
 //! * [`attr`]: metadata, times, owners, modes.
-//! * [`poll`]: readiness.
+//! * [`poll`]: readiness; [`epoll`], [`eventfd`].
 //! * [`dentry`], [`path`], [`walk`], [`namei`]: names, places, the way from a text to a place, changing names. [`permission`]: who may.
 //! * [`super_block`], [`mount`], [`registry`]: instances, where they are mounted, what kinds there are.
 //! * [`fd_table`], [`fs_context`]: what a task holds. [`open`]: from a place to an open file.
@@ -15,6 +15,8 @@ pub mod anon;
 pub mod attr;
 pub mod calls;
 pub mod dentry;
+pub mod epoll;
+pub mod eventfd;
 pub mod fd_table;
 pub mod file;
 pub mod fs_context;
@@ -23,6 +25,7 @@ pub mod ioctl;
 pub mod limits;
 pub mod lock;
 pub mod mount;
+pub mod mount_options;
 pub mod namei;
 pub mod open;
 pub mod path;
@@ -40,3 +43,6 @@ pub use inode::{FileSystem, FileSystemType, Inode, InodeState, NewNode};
 pub use limits::raise;
 pub use path::Path;
 pub use poll::{PollEvents, PollTable};
+
+#[cfg(test)]
+mod mount_tests;

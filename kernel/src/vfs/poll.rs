@@ -3,7 +3,10 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use arch_um::sync::{Registration, WaitQueue, Wake};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use arch_um::sync::{Interruptible, Registration, WaitError, WaitQueue, Wake};
+use arch_um::time::Instant;
 use bitflags::bitflags;
 
 bitflags! {
@@ -52,9 +55,47 @@ impl PollTable {
         }
     }
 
+    /// From here on queues wake for events in `mask`: a table may serve several files.
+    pub fn set_mask(&mut self, mask: PollEvents) {
+        self.mask = mask | PollEvents::ERR | PollEvents::HUP;
+    }
+
     /// Called by [`super::FileOps::poll`] for each queue that announces a change of readiness.
     pub fn listen(&mut self, queue: &WaitQueue) {
         self.registrations
             .push(queue.register(self.mask.bits(), self.waker.clone()));
+    }
+}
+
+/// A thread that waits for readiness: the waker of its table, and its bed.
+pub struct Sleeper {
+    queue: WaitQueue,
+    woken: AtomicBool,
+}
+
+impl Sleeper {
+    /// Not woken yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            queue: WaitQueue::new(),
+            woken: AtomicBool::new(false),
+        })
+    }
+
+    /// Sleeps until woken since the last call.
+    ///
+    /// # Errors
+    /// A signal, or `deadline`.
+    pub fn sleep(&self, deadline: Option<Instant>) -> Result<(), WaitError> {
+        self.queue.wait_until(Interruptible::Yes, deadline, || {
+            self.woken.swap(false, Ordering::AcqRel).then_some(())
+        })
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(&self, _key: u32) {
+        self.woken.store(true, Ordering::Release);
+        self.queue.wake_all();
     }
 }

@@ -1,0 +1,547 @@
+//! `epoll(7)`.
+//!
+//! An [`Epoll`] watches files through [`Entry`]s. A wake-up of a watched file puts its entry on the ready list; `epoll_wait` asks the file itself
+//! and puts a level-triggered entry back as long as it is ready. An entry holds its file weakly: with the last descriptor it fades away.
+//!
+//! Lock order: `entries` is never held while a file is polled. `ready` and `Entry::interest` are leaves, because wake-ups come with any lock held.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use arch_um::sync::{Interruptible, Mutex, SpinLock, WaitError, WaitQueue, Wake, order};
+
+use super::anon;
+use super::attr::FileType;
+use super::calls::timeout::{self, Deadline, Unit};
+use super::fd_table::{CloseOnExec, Fd};
+use super::file::{File, FileOps, OpenFlags, SeekKind};
+use super::poll::{PollEvents, PollTable};
+use crate::abi_struct;
+use crate::signal::mask;
+use crate::syscall::Context;
+use crate::user::UserPtr;
+use crate::{Errno, Result};
+
+abi_struct! {
+    /// `struct epoll_event`, packed.
+    pub struct EpollEvent {
+        events: u32,
+        data: u64,
+    }
+}
+
+const EPOLLEXCLUSIVE: u32 = 1 << 28;
+const EPOLLWAKEUP: u32 = 1 << 29;
+const EPOLLONESHOT: u32 = 1 << 30;
+const EPOLLET: u32 = 1 << 31;
+
+const EPOLL_CTL_ADD: u32 = 1;
+const EPOLL_CTL_DEL: u32 = 2;
+const EPOLL_CTL_MOD: u32 = 3;
+
+/// Deepest chain of instances that watch each other.
+const NESTS_MAX: usize = 5;
+/// Most events of one call (as many as fit into `int` bytes).
+const EVENTS_MAX: i32 = i32::MAX / EpollEvent::BYTES;
+
+impl EpollEvent {
+    const BYTES: i32 = 12;
+}
+
+/// An instance.
+pub struct Epoll {
+    this: Weak<Epoll>,
+    entries: Mutex<BTreeMap<(i32, u64), Arc<Entry>>>,
+    ready: SpinLock<VecDeque<Arc<Entry>>>,
+    queue: WaitQueue,
+}
+
+/// One watched file under one descriptor number.
+struct Entry {
+    epoll: Weak<Epoll>,
+    key: (i32, u64),
+    file: Weak<File>,
+    interest: SpinLock<Interest>,
+    /// It is on the ready list.
+    queued: AtomicBool,
+    table: SpinLock<Option<PollTable>>,
+}
+
+#[derive(Clone, Copy)]
+struct Interest {
+    events: u32,
+    data: u64,
+}
+
+impl Interest {
+    /// What is waited for; nothing after a one-shot has fired.
+    fn wanted(self) -> PollEvents {
+        if self.events & PollEvents::all().bits() == 0 {
+            return PollEvents::empty();
+        }
+        PollEvents::from_bits_truncate(self.events) | PollEvents::ERR | PollEvents::HUP
+    }
+}
+
+/// What a watched file's queues call.
+struct Link(Weak<Entry>);
+
+impl Wake for Link {
+    fn wake(&self, _key: u32) {
+        if let Some(entry) = self.0.upgrade() {
+            entry.announce();
+        }
+    }
+}
+
+impl Entry {
+    /// Something may have happened: onto the ready list.
+    fn announce(self: &Arc<Self>) {
+        let Some(epoll) = self.epoll.upgrade() else { return };
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            epoll.ready.lock().push_back(self.clone());
+        }
+        epoll.queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
+    }
+
+    /// Listens to the file for what it is interested in now, and looks at once.
+    fn listen(self: &Arc<Self>, file: &File) {
+        let wanted = self.interest.lock().wanted();
+        let mut table = PollTable::new(Arc::new(Link(Arc::downgrade(self))), wanted);
+        let now = file.ops().poll(file, Some(&mut table)) & wanted;
+        let old = self.table.lock().replace(table);
+        drop(old);
+        if !now.is_empty() {
+            self.announce();
+        }
+    }
+
+    fn silence(&self) {
+        let table = self.table.lock().take();
+        drop(table);
+    }
+}
+
+impl Epoll {
+    fn new() -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            entries: Mutex::new(&order::EPOLL, BTreeMap::new()),
+            ready: SpinLock::new(&order::LEAF, VecDeque::new()),
+            queue: WaitQueue::new(),
+        })
+    }
+
+    fn add(self: &Arc<Self>, fd: Fd, file: &Arc<File>, interest: Interest) -> Result<()> {
+        let key = (fd.0, file.id());
+        let entry = Arc::new(Entry {
+            epoll: Arc::downgrade(self),
+            key,
+            file: Arc::downgrade(file),
+            interest: SpinLock::new(&order::LEAF, interest),
+            queued: AtomicBool::new(false),
+            table: SpinLock::new(&order::LEAF, None),
+        });
+        {
+            let mut entries = self.entries.lock();
+            if entries.contains_key(&key) {
+                return Err(Errno::EEXIST);
+            }
+            // Ids of files never come back, so faded entries only cost memory: swept here.
+            if entries.len() >= 64 && entries.len().is_power_of_two() {
+                entries.retain(|_, entry| entry.file.strong_count() > 0);
+            }
+            entries.insert(key, entry.clone());
+        }
+        entry.listen(file);
+        Ok(())
+    }
+
+    fn modify(&self, fd: Fd, file: &Arc<File>, interest: Interest) -> Result<()> {
+        let entry = self
+            .entries
+            .lock()
+            .get(&(fd.0, file.id()))
+            .cloned()
+            .ok_or(Errno::ENOENT)?;
+        {
+            let mut now = entry.interest.lock();
+            if (now.events | interest.events) & EPOLLEXCLUSIVE != 0 {
+                return Err(Errno::EINVAL);
+            }
+            *now = interest;
+        }
+        entry.listen(file);
+        Ok(())
+    }
+
+    fn remove(&self, key: (i32, u64)) -> Result<()> {
+        let entry = self.entries.lock().remove(&key).ok_or(Errno::ENOENT)?;
+        entry.silence();
+        entry.interest.lock().events = 0;
+        Ok(())
+    }
+
+    /// Whether something may be ready.
+    fn has_ready(&self) -> bool {
+        !self.ready.lock().is_empty()
+    }
+
+    /// Takes up to `limit` events off the ready list.
+    fn collect(&self, limit: usize) -> Vec<EpollEvent> {
+        let mut events = Vec::new();
+        let mut again = Vec::new();
+        // What is announced while this runs waits for the next call.
+        let mut turns = self.ready.lock().len();
+        while turns > 0 && events.len() < limit {
+            turns -= 1;
+            let Some(entry) = self.ready.lock().pop_front() else {
+                break;
+            };
+            // Cleared before the file is asked: a change after the look puts the entry back on the list.
+            entry.queued.store(false, Ordering::SeqCst);
+            let Some(file) = entry.file.upgrade() else {
+                let _ = self.remove(entry.key);
+                continue;
+            };
+            let interest = *entry.interest.lock();
+            let ready = file.ops().poll(&file, None) & interest.wanted();
+            if ready.is_empty() {
+                continue;
+            }
+            events.push(EpollEvent {
+                events: ready.bits(),
+                data: interest.data,
+            });
+            if interest.events & EPOLLONESHOT != 0 {
+                entry.interest.lock().events &= !PollEvents::all().bits();
+            } else if interest.events & EPOLLET == 0 {
+                again.push(entry);
+            }
+        }
+        if !again.is_empty() {
+            let mut list = self.ready.lock();
+            for entry in again {
+                if !entry.queued.swap(true, Ordering::AcqRel) {
+                    list.push_back(entry);
+                }
+            }
+        }
+        if self.has_ready() {
+            // Another waiter may take what is left.
+            self.queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
+        }
+        events
+    }
+
+    fn wait(&self, limit: usize, deadline: Deadline) -> Result<Vec<EpollEvent>> {
+        loop {
+            let events = self.collect(limit);
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            let woken = self
+                .queue
+                .wait_until_exclusive(Interruptible::Yes, deadline, || self.has_ready().then_some(()));
+            match woken {
+                Ok(()) => {}
+                Err(WaitError::TimedOut) => return Ok(self.collect(limit)),
+                Err(WaitError::Interrupted) => return Err(Errno::EINTR),
+            }
+        }
+    }
+
+    /// Whether `self` watches `target`, over other instances too; `ELOOP` also for a chain that gets too deep.
+    fn check_loop(&self, target: &Epoll, depth: usize) -> Result<()> {
+        if core::ptr::eq(self, target) || depth >= NESTS_MAX {
+            return Err(Errno::ELOOP);
+        }
+        let watched: Vec<_> = self
+            .entries
+            .lock()
+            .values()
+            .filter_map(|entry| entry.file.upgrade())
+            .collect();
+        for file in watched {
+            if let Some(inner) = file.ops_as::<Epoll>() {
+                inner.check_loop(target, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FileOps for Epoll {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn seek_kind(&self) -> SeekKind {
+        SeekKind::Stream
+    }
+
+    fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
+        if let Some(table) = table {
+            table.listen(&self.queue);
+        }
+        let list: Vec<_> = self.ready.lock().iter().cloned().collect();
+        let is_ready = |entry: &Arc<Entry>| {
+            let wanted = entry.interest.lock().wanted();
+            entry
+                .file
+                .upgrade()
+                .is_some_and(|file| (file.ops().poll(&file, None)).intersects(wanted))
+        };
+        if list.iter().any(is_ready) {
+            PollEvents::IN | PollEvents::RDNORM
+        } else {
+            PollEvents::empty()
+        }
+    }
+}
+
+/// `epoll_create1(2)`.
+pub fn sys_epoll_create1(cx: &Context, flags: u32) -> Result<usize> {
+    let flags = OpenFlags::from_bits_retain(flags);
+    if !OpenFlags::CLOEXEC.contains(flags) {
+        return Err(Errno::EINVAL);
+    }
+    let file = anon::file(Epoll::new(), "[eventpoll]", flags | OpenFlags::RDWR, cx.task().cred());
+    let Fd(fd) = cx.files().install(file, CloseOnExec::from(flags))?;
+    Ok(fd as usize)
+}
+
+/// `epoll_create(2)`: the size is of no use since Linux 2.6.8, but must be positive.
+pub fn sys_epoll_create(cx: &Context, size: i32) -> Result<usize> {
+    if size <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    sys_epoll_create1(cx, 0)
+}
+
+/// The instance behind `file`. `EINVAL` when it is none.
+fn instance(file: &File) -> Result<Arc<Epoll>> {
+    file.ops_as::<Epoll>()
+        .and_then(|epoll| epoll.this.upgrade())
+        .ok_or(Errno::EINVAL)
+}
+
+/// Only what can be waited for may be watched.
+fn can_wait_for(file: &File) -> bool {
+    match file.path() {
+        Some(path) if path.dentry.is_anonymous() => true,
+        Some(path) => !matches!(
+            path.dentry.kind(),
+            FileType::Regular | FileType::Directory | FileType::BlockDevice
+        ),
+        None => true,
+    }
+}
+
+/// `epoll_ctl(2)`.
+pub fn sys_epoll_ctl(cx: &Context, epfd: Fd, op: u32, fd: Fd, event: UserPtr<EpollEvent>) -> Result<usize> {
+    /// One nesting at a time, so that two halves of a circle cannot close it together.
+    static NESTING: Mutex<()> = Mutex::new(&NESTING_CLASS, ());
+    static NESTING_CLASS: arch_um::sync::LockClass = arch_um::sync::LockClass::new("EPOLL_NESTING", 255);
+
+    let raw = if op == EPOLL_CTL_DEL {
+        EpollEvent::default()
+    } else {
+        event.read()?
+    };
+    let files = cx.files();
+    let epoll_file = files.get(epfd)?;
+    let file = files.get(fd)?;
+    if !can_wait_for(&file) {
+        return Err(Errno::EPERM);
+    }
+    let epoll = instance(&epoll_file)?;
+    if Arc::ptr_eq(&epoll_file, &file) {
+        return Err(Errno::EINVAL);
+    }
+    let interest = Interest {
+        events: raw.events & !EPOLLWAKEUP,
+        data: raw.data,
+    };
+    match op {
+        EPOLL_CTL_ADD => {
+            check_exclusive(raw.events, &file)?;
+            if file.ops_as::<Epoll>().is_some() {
+                let _one = NESTING.lock();
+                instance(&file)?.check_loop(&epoll, 0)?;
+                epoll.add(fd, &file, interest)?;
+            } else {
+                epoll.add(fd, &file, interest)?;
+            }
+        }
+        EPOLL_CTL_DEL => epoll.remove((fd.0, file.id()))?,
+        EPOLL_CTL_MOD => {
+            check_exclusive(raw.events, &file)?;
+            epoll.modify(fd, &file, interest)?;
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
+}
+
+/// `EPOLLEXCLUSIVE` goes with few other bits, and not with nested instances.
+fn check_exclusive(events: u32, file: &File) -> Result<()> {
+    if events & EPOLLEXCLUSIVE == 0 {
+        return Ok(());
+    }
+    let plain = PollEvents::IN | PollEvents::OUT | PollEvents::ERR | PollEvents::HUP;
+    let allowed = plain.bits() | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+    if events & !allowed != 0 || file.ops_as::<Epoll>().is_some() {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
+}
+
+fn wait(cx: &Context, epfd: Fd, out: UserPtr<EpollEvent>, limit: i32, deadline: Deadline) -> Result<usize> {
+    if limit <= 0 || limit > EVENTS_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let file = cx.files().get(epfd)?;
+    let epoll = instance(&file)?;
+    // The list is bounded by what is watched, not by what the guest says.
+    let events = epoll.wait(limit as usize, deadline)?;
+    for (index, event) in events.iter().enumerate() {
+        out.add(index).write(event)?;
+    }
+    Ok(events.len())
+}
+
+/// `epoll_wait(2)`. Never restarted.
+pub fn sys_epoll_wait(cx: &Context, epfd: Fd, out: UserPtr<EpollEvent>, limit: i32, millis: i32) -> Result<usize> {
+    wait(cx, epfd, out, limit, timeout::from_millis(millis))
+}
+
+/// `epoll_pwait(2)`.
+pub fn sys_epoll_pwait(
+    cx: &Context,
+    epfd: Fd,
+    out: UserPtr<EpollEvent>,
+    limit: i32,
+    millis: i32,
+    set: UserPtr<u64>,
+    size: usize,
+) -> Result<usize> {
+    let set = set.non_null().map(|set| mask::read_set(set, size)).transpose()?;
+    mask::with_mask(cx.task(), set, || {
+        wait(cx, epfd, out, limit, timeout::from_millis(millis))
+    })
+}
+
+/// `epoll_pwait2(2)`.
+pub fn sys_epoll_pwait2(
+    cx: &Context,
+    epfd: Fd,
+    out: UserPtr<EpollEvent>,
+    limit: i32,
+    time: UserPtr<[i64; 2]>,
+    set: UserPtr<u64>,
+    size: usize,
+) -> Result<usize> {
+    let deadline = timeout::read(time, Unit::Nano)?;
+    let set = set.non_null().map(|set| mask::read_set(set, size)).transpose()?;
+    mask::with_mask(cx.task(), set, || wait(cx, epfd, out, limit, deadline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{SliceSink, SliceSource};
+    use crate::task::Cred;
+    use crate::vfs::file::WriteAt;
+    use crate::vfs::pipe;
+
+    fn interest(events: u32, data: u64) -> Interest {
+        Interest { events, data }
+    }
+
+    fn put(file: &File, data: &[u8]) {
+        file.ops()
+            .write_at(file, WriteAt::End, &mut SliceSource::new(data))
+            .unwrap();
+    }
+
+    fn get(file: &File, count: usize) {
+        let mut out = alloc::vec![0; count];
+        assert_eq!(file.ops().read_at(file, 0, &mut SliceSink::new(&mut out)), Ok(count));
+    }
+
+    fn data(events: &[EpollEvent]) -> Vec<u64> {
+        events.iter().map(|event| event.data).collect()
+    }
+
+    #[test]
+    fn level_triggered_comes_again_and_edge_triggered_only_once_per_write() {
+        let epoll = Epoll::new();
+        let [reader, writer] = pipe::pipe(OpenFlags::empty(), &Cred::root());
+        epoll.add(Fd(1), &reader, interest(PollEvents::IN.bits(), 1)).unwrap();
+        epoll
+            .add(Fd(2), &reader, interest(PollEvents::IN.bits() | EPOLLET, 2))
+            .unwrap();
+        assert!(epoll.collect(9).is_empty());
+        put(&writer, b"ab");
+        assert_eq!(data(&epoll.collect(9)), [1, 2]);
+        assert_eq!(data(&epoll.collect(9)), [1]);
+        put(&writer, b"c");
+        assert_eq!(epoll.collect(9).len(), 2);
+        get(&reader, 3);
+        assert!(epoll.collect(9).is_empty());
+        assert_eq!(epoll.add(Fd(1), &reader, interest(0, 0)), Err(Errno::EEXIST));
+    }
+
+    #[test]
+    fn one_shot_sleeps_until_it_is_armed_again() {
+        let epoll = Epoll::new();
+        let [reader, writer] = pipe::pipe(OpenFlags::empty(), &Cred::root());
+        let once = interest(PollEvents::IN.bits() | EPOLLONESHOT, 1);
+        epoll.add(Fd(1), &reader, once).unwrap();
+        put(&writer, b"a");
+        assert_eq!(epoll.collect(9).len(), 1);
+        put(&writer, b"b");
+        assert!(epoll.collect(9).is_empty());
+        epoll.modify(Fd(1), &reader, once).unwrap();
+        assert_eq!(epoll.collect(9).len(), 1);
+    }
+
+    #[test]
+    fn a_file_without_descriptors_fades_from_the_list() {
+        let epoll = Epoll::new();
+        let [reader, writer] = pipe::pipe(OpenFlags::empty(), &Cred::root());
+        epoll.add(Fd(1), &reader, interest(PollEvents::IN.bits(), 1)).unwrap();
+        put(&writer, b"a");
+        drop(reader);
+        assert!(epoll.collect(9).is_empty());
+        assert!(epoll.entries.lock().is_empty());
+    }
+
+    #[test]
+    fn circles_of_instances_are_refused() {
+        let make = || anon::file(Epoll::new(), "[eventpoll]", OpenFlags::empty(), Cred::root());
+        let (one, two) = (make(), make());
+        let (a, b) = (instance(&one).unwrap(), instance(&two).unwrap());
+        a.add(Fd(2), &two, interest(PollEvents::IN.bits(), 0)).unwrap();
+        assert_eq!(a.check_loop(&b, 0), Err(Errno::ELOOP));
+        assert_eq!(b.check_loop(&a, 0), Ok(()));
+        let [reader, writer] = pipe::pipe(OpenFlags::empty(), &Cred::root());
+        b.add(Fd(3), &reader, interest(PollEvents::IN.bits(), 7)).unwrap();
+        put(&writer, b"x");
+        assert_eq!(a.collect(9).len(), 1);
+    }
+
+    #[test]
+    fn a_hang_up_is_told_unasked() {
+        let epoll = Epoll::new();
+        let [reader, writer] = pipe::pipe(OpenFlags::empty(), &Cred::root());
+        epoll.add(Fd(1), &reader, interest(PollEvents::PRI.bits(), 1)).unwrap();
+        drop(writer);
+        assert_eq!(epoll.collect(9)[0].events, PollEvents::HUP.bits());
+    }
+}
