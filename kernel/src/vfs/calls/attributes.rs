@@ -66,10 +66,10 @@ fn change_owner(place: &Path, cred: &Cred, uid: u32, gid: u32) -> Result<usize> 
     let (uid, gid) = (id(uid), id(gid));
     let privileged = cred.capable(Capabilities::CHOWN);
     let owns = cred.fsuid == meta.uid;
-    if uid.is_some_and(|uid| !privileged && !(owns && uid == meta.uid)) {
+    if uid.is_some_and(|uid| !(privileged || owns && uid == meta.uid)) {
         return Err(Errno::EPERM);
     }
-    if gid.is_some_and(|gid| !privileged && !(owns && (gid == meta.gid || cred.in_group(gid)))) {
+    if gid.is_some_and(|gid| !(privileged || owns && (gid == meta.gid || cred.in_group(gid)))) {
         return Err(Errno::EPERM);
     }
     let mut change = SetAttr {

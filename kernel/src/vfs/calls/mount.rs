@@ -16,7 +16,6 @@ use crate::vfs::walk::{WalkContext, WalkFlags};
 use crate::vfs::{DevT, FileType, registry};
 use crate::{Errno, Result};
 
-const MS_RDONLY: u32 = 1;
 const MS_REMOUNT: u32 = 32;
 const MS_BIND: u32 = 4096;
 const MS_MOVE: u32 = 8192;
