@@ -141,11 +141,8 @@ pub fn layout() -> Layout {
 /// [`UserThread::set_host_cpu`](crate::UserThread::set_host_cpu): on the same one when both sides sleep for each other (a wake-up across
 /// CPUs costs five times as much), wherever the host likes when they spin.
 pub fn stub_cpu(kernel_cpu: usize) -> Option<usize> {
-    if machine().spin.kernel() == 0 {
-        Some(kernel_cpu)
-    } else {
-        None
-    }
+    let parks = machine().backend == Backend::Ptrace || machine().spin.kernel() == 0;
+    parks.then_some(kernel_cpu)
 }
 
 /// How long either side spins for a hand-off before it sleeps, in microseconds; 0: sleep at once. For tuning and tests.

@@ -290,7 +290,17 @@ impl AddressSpace {
 
     /// Puts a batch into the region of a claimed core.
     pub(crate) fn stage(&self, state: &mut SpaceState, core: &Core, extra: &[i32]) -> Result<usize, Errno> {
-        let files = state.queue.stage(&core.region, &self.socket, extra)?;
+        let files = state.queue.stage(&core.region, &self.socket, extra).map_err(|errno| {
+            // What was taken from the queue is lost: none of it is performed.
+            state.queue.clear();
+            match errno {
+                Errno::EPIPE | Errno::ECONNRESET => {
+                    self.kill();
+                    Errno::ESRCH
+                }
+                other => other,
+            }
+        })?;
         state.seq = state.seq.wrapping_add(1);
         core.region.put32(region::SEQ, state.seq);
         Ok(files)

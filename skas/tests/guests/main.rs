@@ -28,7 +28,7 @@ const TESTS: &[Test] = tests! {
     memory: anonymous_memory_needs_no_exit a_private_file_mapping_keeps_writes_and_a_shared_one_does_not
         an_error_in_the_queue_is_reported_with_its_errno fork_copies_private_memory_and_shares_shared_memory
         reset_empties_the_space user_memory_access_counts_exactly forced_writes_go_through_protection
-        remap_moves_pages cmpxchg_is_exact_and_faults residency_and_usage_are_reported long_queues_are_split;
+        remap_moves_pages cmpxchg_is_exact_and_faults residency_and_usage_are_reported a_queued_change_is_in_force_before_any_thread_runs long_queues_are_split;
     life: sixty_four_forks_live_at_once eight_threads_run_in_parallel_and_die a_vfork_child_shares_memory_and_its_thread_is_reused
         a_kick_ends_a_spinning_guest a_kick_before_run_ends_it_at_once a_killed_stub_is_dead
         no_stub_outlives_the_kernel dropped_spaces_leave_no_process;
@@ -43,6 +43,7 @@ const SECCOMP_ONLY: &[&str] = &[
     "a_vsyscall_looks_like_a_system_call",
     "a_thread_that_spoils_its_sibling_s_commands_dies_with_it",
     "a_guest_that_forges_its_signal_mask_dies_when_kicked",
+    "a_queued_change_is_in_force_before_any_thread_runs",
     "eight_threads_run_in_parallel_and_die",
     "jumping_to_any_host_call_of_the_stub_harms_only_oneself",
     "clone_without_command_makes_no_process",

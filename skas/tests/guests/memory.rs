@@ -311,3 +311,25 @@ pub fn long_queues_are_split() {
         assert_eq!(open.count(), 1);
     }
 }
+
+pub fn a_queued_change_is_in_force_before_any_thread_runs() {
+    let (space, mut first) = load_program(load());
+    let mut second = first.spawn().expect("spawn");
+    let big = 64 * PAGE;
+    for round in 0..300 {
+        anonymous(&space, DATA, big);
+        space.write(DATA, &vec![1; big as usize]).expect("just mapped");
+        space.unmap(DATA, big).expect("queued");
+        for thread in [&mut first, &mut second] {
+            let regs = thread.regs_mut();
+            (regs.rip, regs.rdi) = (CODE, DATA + big - 1);
+        }
+        let exits = std::thread::scope(|scope| {
+            let handles = [&mut first, &mut second].map(|thread| scope.spawn(|| thread.run()));
+            handles.map(|handle| handle.join().expect("no panic"))
+        });
+        for exit in exits {
+            assert!(matches!(exit, Exit::Fault { .. }), "round {round}: {exit:?}");
+        }
+    }
+}
