@@ -40,4 +40,16 @@ macro_rules! programs {
     };
 }
 
-programs!(fork_memory, signals, threads, files, poll, memory, process);
+programs!(
+    fork_memory,
+    signals,
+    signal_frames,
+    job_control,
+    clone_flags,
+    identities,
+    threads,
+    files,
+    poll,
+    memory,
+    process
+);

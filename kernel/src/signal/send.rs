@@ -88,7 +88,7 @@ pub(crate) fn to_group_locked(tree: &mut Tree, group: Pid, info: SigInfo) -> usi
 /// As [`to_process`], with the tree held.
 pub(crate) fn to_process_locked(tree: &Tree, process: &Process, info: SigInfo) {
     let threads: Vec<Arc<Task>> = tree
-        .node(process.pid())
+        .node_of(process)
         .map(|node| node.threads.values().cloned().collect())
         .unwrap_or_default();
     let _ = deliver(process, None, &threads, info);

@@ -24,7 +24,7 @@ pub fn de_thread(cx: &Context) -> Result<()> {
     let process = task.process();
     send::kill_siblings(task)?;
     let alone = || {
-        table::with_node(process.pid(), |node| node.threads.len() == 1)
+        table::with_node(process, |node| node.threads.len() == 1)
             .unwrap_or(true)
             .then_some(())
     };

@@ -60,6 +60,7 @@ fn last_thread(task: &Task, status: ExitStatus) {
         let status = process.signals.lock().exit.unwrap_or(status);
         arch_um::exit::kernel_panic(&format!("Attempted to kill init! exitcode=0x{:08x}", status.0));
     }
+    crate::time::process_timers::ProcessTimers::exit(process);
     drop(process.take_slots());
 }
 

@@ -37,7 +37,7 @@ impl FileOps for PidFd {
         if let Some(table) = table {
             table.listen(&self.process.exit_wait);
         }
-        match table::with_node(self.process.pid(), |node| node.zombie.is_some()) {
+        match table::with_node(&self.process, |node| node.zombie.is_some()) {
             Some(false) => PollEvents::empty(),
             Some(true) => PollEvents::IN | PollEvents::RDNORM,
             None => PollEvents::IN | PollEvents::RDNORM | PollEvents::HUP,

@@ -128,7 +128,7 @@ impl Process {
 
     /// The process group. Its own number once it is reaped.
     pub fn group(&self) -> Pid {
-        table::with_node(self.pid, |node| node.group).unwrap_or(self.pid)
+        table::with_node(self, |node| node.group).unwrap_or(self.pid)
     }
 
     /// The session's number.
@@ -138,37 +138,37 @@ impl Process {
 
     /// The session; none once it is reaped.
     pub fn session_object(&self) -> Option<Arc<Session>> {
-        table::with_node(self.pid, |node| node.session.clone())
+        table::with_node(self, |node| node.session.clone())
     }
 
     /// The parent's number; 0 for init.
     pub fn parent(&self) -> Pid {
-        table::with_node(self.pid, |node| node.parent).unwrap_or(Pid(0))
+        table::with_node(self, |node| node.parent).unwrap_or(Pid(0))
     }
 
     /// Its children, zombies included.
     pub fn children(&self) -> Vec<Arc<Process>> {
-        table::children(self.pid)
+        table::children(self)
     }
 
     /// Its threads that have not exited, by number.
     pub fn threads(&self) -> Vec<Arc<Task>> {
-        table::with_node(self.pid, |node| node.threads.values().cloned().collect()).unwrap_or_default()
+        table::with_node(self, |node| node.threads.values().cloned().collect()).unwrap_or_default()
     }
 
     /// Any thread, the leader first; also the dead leader of a zombie. None once it is reaped.
     pub fn any_thread(&self) -> Option<Arc<Task>> {
-        table::representative(self.pid)
+        table::representative(self)
     }
 
     /// How many threads it has.
     pub fn thread_count(&self) -> usize {
-        table::with_node(self.pid, |node| node.threads.len()).unwrap_or(0)
+        table::with_node(self, |node| node.threads.len()).unwrap_or(0)
     }
 
     /// Whether it has ended and waits for its parent (or is reaped already).
     pub fn is_zombie(&self) -> bool {
-        table::with_node(self.pid, |node| node.zombie.is_some()).unwrap_or(true)
+        table::with_node(self, |node| node.zombie.is_some()).unwrap_or(true)
     }
 
     /// What it does on each signal.

@@ -105,6 +105,12 @@ impl Tree {
         self.numbers.get(&pid)?.node.as_ref()
     }
 
+    /// The place of this very process, not of a later one with its number.
+    pub fn node_of(&self, process: &Process) -> Option<&Node> {
+        self.node(process.pid())
+            .filter(|node| core::ptr::eq(&*node.process, process))
+    }
+
     pub fn node_mut(&mut self, pid: Pid) -> Option<&mut Node> {
         self.numbers.get_mut(&pid)?.node.as_mut()
     }
@@ -313,9 +319,13 @@ pub fn session(session: Pid) -> Vec<Arc<Process>> {
     tree().session(session).map(|node| node.process.clone()).collect()
 }
 
-/// Children of a process.
-pub fn children(pid: Pid) -> Vec<Arc<Process>> {
-    tree().children(pid).map(|node| node.process.clone()).collect()
+/// Children of a process; none once it is reaped.
+pub(crate) fn children(process: &Process) -> Vec<Arc<Process>> {
+    let tree = tree();
+    match tree.node_of(process) {
+        Some(_) => tree.children(process.pid()).map(|node| node.process.clone()).collect(),
+        None => Vec::new(),
+    }
 }
 
 /// How many tasks there are.
@@ -334,17 +344,15 @@ pub fn last_pid() -> Pid {
 }
 
 /// Reads something of a process's place in the family; none once it is reaped. `f` takes no locks.
-pub(crate) fn with_node<R>(pid: Pid, f: impl FnOnce(&Node) -> R) -> Option<R> {
-    tree().node(pid).map(f)
+pub(crate) fn with_node<R>(process: &Process, f: impl FnOnce(&Node) -> R) -> Option<R> {
+    tree().node_of(process).map(f)
 }
 
 /// A thread that stands for the process: the leader, even dead, else any.
-pub(crate) fn representative(pid: Pid) -> Option<Arc<Task>> {
+pub(crate) fn representative(process: &Process) -> Option<Arc<Task>> {
     let tree = tree();
-    let node = tree.node(pid)?;
-    node.threads
-        .get(&pid)
-        .or_else(|| node.threads.values().next())
-        .or_else(|| tree.task(pid))
-        .cloned()
+    let node = tree.node_of(process)?;
+    let pid = process.pid();
+    let live = node.threads.get(&pid).or_else(|| node.threads.values().next());
+    live.or_else(|| tree.task(pid)).cloned()
 }

@@ -122,7 +122,7 @@ impl Process {
     /// As [`usage`](Self::usage), with the tree held.
     pub(crate) fn usage_of(&self, tree: &Tree) -> Usage {
         let dead = self.accounting.lock().dead_threads;
-        let live = tree.node(self.pid()).into_iter().flat_map(|node| node.threads.values());
+        let live = tree.node_of(self).into_iter().flat_map(|node| node.threads.values());
         live.fold(dead, |sum, task| sum.plus(task.usage()))
     }
 

@@ -104,6 +104,8 @@ pub fn sys_waitid(cx: &Context, kind: i32, id: i32, info: u64, options: u32, rus
             if nonblocking {
                 options |= WaitOptions::NOHANG;
             }
+            // Its number may be another's by now.
+            table::with_node(&process, |_| ()).ok_or(Errno::ECHILD)?;
             Which::Process(process.pid())
         }
         _ => return Err(Errno::EINVAL),
