@@ -10,8 +10,10 @@ extern crate alloc;
 pub mod abi;
 pub mod block;
 pub mod device;
+pub mod exec;
 #[macro_use]
 pub mod fs;
+pub mod futex;
 pub mod io;
 pub mod mm;
 pub mod page_cache;

@@ -31,7 +31,7 @@ impl UserAddr {
         if buf.is_empty() {
             return Ok(());
         }
-        task::current().space().read(self.0, buf).map_err(|(_, error)| error)
+        task::current().mm().read(self.0, buf).map_err(|(_, error)| error)
     }
 
     /// Stores `data` from here on. `EFAULT` unless every byte could be written.
@@ -39,7 +39,7 @@ impl UserAddr {
         if data.is_empty() {
             return Ok(());
         }
-        task::current().space().write(self.0, data).map_err(|(_, error)| error)
+        task::current().mm().write(self.0, data).map_err(|(_, error)| error)
     }
 
     /// The address `bytes` further on; wraps, and then faults at use.
@@ -52,7 +52,7 @@ impl UserAddr {
     /// # Errors
     /// `EFAULT`; `ENAMETOOLONG` when no NUL comes within `limit` bytes.
     pub fn read_cstr(self, limit: usize) -> Result<Vec<u8>> {
-        let space = task::current().space();
+        let mm = task::current().mm();
         let mut text = Vec::new();
         let mut at = self.0;
         while text.len() < limit {
@@ -60,7 +60,7 @@ impl UserAddr {
             let step = ((PAGE - at % PAGE) as usize).min(limit - text.len()).min(256);
             let old = text.len();
             text.resize(old + step, 0);
-            space.read(at, &mut text[old..]).map_err(|(_, error)| error)?;
+            mm.read(at, &mut text[old..]).map_err(|(_, error)| error)?;
             if let Some(end) = text[old..].iter().position(|&byte| byte == 0) {
                 text.truncate(old + end);
                 return Ok(text);
@@ -233,8 +233,8 @@ impl Sink for UserIo {
     }
 
     fn write(&mut self, data: &[u8]) -> Result<usize> {
-        let space = task::current().space();
-        self.walk(data.len(), |addr, range| space.write(addr, &data[range]))
+        let mm = task::current().mm();
+        self.walk(data.len(), |addr, range| mm.write(addr, &data[range]))
     }
 }
 
@@ -244,8 +244,8 @@ impl Source for UserIo {
     }
 
     fn read(&mut self, data: &mut [u8]) -> Result<usize> {
-        let space = task::current().space();
+        let mm = task::current().mm();
         let len = data.len();
-        self.walk(len, |addr, range| space.read(addr, &mut data[range]))
+        self.walk(len, |addr, range| mm.read(addr, &mut data[range]))
     }
 }

@@ -2,6 +2,7 @@
 //! said otherwise.
 
 pub mod at;
+pub mod auxv;
 pub mod dirent;
 pub mod fd;
 pub mod file_io;

@@ -1,32 +1,29 @@
 //! Memory maps: the VMAs of an address space, the calls that change them, faults.
 //!
 //! Guest memory belongs to the host: a VMA here is a host mapping in the stub, page tables do not exist. [`Mm`] keeps what the guest asked for,
-//! `skas::AddressSpace` carries it out.
+//! `skas::AddressSpace` carries it out: changes are queued there and run by the stub at its next resume.
+//!
+//! * [`vma`], [`tree`]: mappings and the search for room.  * [`layout`]: where things are put.  * [`space`]: changes of an [`Mm`], fork.
+//! * [`mmap`], [`brk`], [`mprotect`], [`mremap`], [`madvise`], [`mlock`], [`msync`], [`memfd`]: the system calls.
+//! * [`fault`], [`access`], [`cached`]: pages that come late.  * [`maps`]: what /proc shows.  * [`accounting`], [`oom`]: `mem=`.
+//!
+//! Lock order: the state of an [`Mm`] (`MM`) is taken before page caches and memory accounting, after file locks. It is never held while a file is
+//! asked for anything that may sleep on file locks, nor across a user copy; files are let go of after it ([`tree::Detached`]).
 
-use alloc::sync::Arc;
+pub mod access;
+pub mod brk;
+pub mod cached;
+pub mod fault;
+pub mod layout;
+pub mod limits;
+pub mod maps;
+pub mod mmap;
+pub mod mprotect;
+pub mod space;
+pub mod tree;
+pub mod vma;
+pub mod writers;
 
-use skas::AddressSpace;
-
-/// An address space: shared by threads and vfork children.
-pub struct Mm {
-    space: Arc<AddressSpace>,
-}
-
-impl Mm {
-    /// A copy (`fork(2)`) and its user thread, a copy of `user`.
-    pub fn fork(self: &Arc<Self>, user: &mut skas::UserThread) -> crate::Result<(Arc<Mm>, skas::UserThread)> {
-        let (space, user) = user.fork()?;
-        Ok((Arc::new(Self { space }), user))
-    }
-
-    #[allow(clippy::result_large_err)]
-    /// Mends the fault of `exit`, or says which signal it is.
-    pub fn fault(&self, exit: &skas::Exit) -> crate::Result<(), crate::signal::SigInfo> {
-        Err(crate::task::run::fault_signal(exit))
-    }
-
-    /// The host side.
-    pub fn space(&self) -> &Arc<AddressSpace> {
-        &self.space
-    }
-}
+pub use layout::{Randomize, set_randomize};
+pub use maps::{MapEntry, Program};
+pub use space::{Mm, Stats};

@@ -47,6 +47,10 @@ table! {
     6 lstat => crate::vfs::calls::stat::sys_lstat, (0, 1);
     7 poll => crate::vfs::calls::poll::sys_poll, (0, 1, 2);
     8 lseek => crate::vfs::calls::io::sys_lseek, (0, 1, 2);
+    9 mmap => crate::mm::mmap::sys_mmap, (0, 1, 2, 3, 4, 5);
+    10 mprotect => crate::mm::mprotect::sys_mprotect, (0, 1, 2);
+    11 munmap => crate::mm::mmap::sys_munmap, (0, 1);
+    12 brk => crate::mm::brk::sys_brk, (0);
     13 rt_sigaction => crate::signal::action::sys_rt_sigaction, (0, 1, 2, 3);
     14 rt_sigprocmask => crate::signal::mask::sys_rt_sigprocmask, (0, 1, 2, 3);
     15 rt_sigreturn => crate::signal::sigreturn::sys_rt_sigreturn, ();
@@ -70,6 +74,7 @@ table! {
     56 clone => crate::task::clone::sys_clone, (0, 1, 2, 3, 4);
     57 fork => crate::task::clone::sys_fork, ();
     58 vfork => crate::task::clone::sys_vfork, ();
+    59 execve => crate::exec::run::sys_execve, (0, 1, 2);
     60 exit => crate::task::exit::sys_exit, (0);
     61 wait4 => crate::task::wait::sys_wait4, (0, 1, 2, 3);
     62 kill => crate::signal::kill::sys_kill, (0, 1);
@@ -188,6 +193,7 @@ table! {
     187 readahead => crate::vfs::calls::sync::sys_readahead, (0, 1, 2);
     200 tkill => crate::signal::kill::sys_tkill, (0, 1);
     201 time => crate::time::clock::sys_time, (0);
+    202 futex => crate::futex::sys_futex, (0, 1, 2, 3, 4, 5);
     203 sched_setaffinity => crate::sys::affinity::sys_sched_setaffinity, (0, 1, 2);
     204 sched_getaffinity => crate::sys::affinity::sys_sched_getaffinity, (0, 1, 2);
     206 io_setup => crate::sys::absent::sys_io_setup, ();
@@ -199,6 +205,7 @@ table! {
     213 epoll_create => crate::vfs::epoll::sys_epoll_create, (0);
     214 epoll_ctl_old => crate::sys::absent::sys_epoll_ctl_old, ();
     215 epoll_wait_old => crate::sys::absent::sys_epoll_wait_old, ();
+    216 remap_file_pages => crate::mm::mmap::sys_remap_file_pages, (0, 1, 2, 3, 4);
     217 getdents64 => crate::vfs::calls::directory::sys_getdents64, (0, slice(1, 2));
     218 set_tid_address => crate::task::robust::sys_set_tid_address, (0);
     219 restart_syscall => crate::signal::sigreturn::sys_restart_syscall, ();
@@ -286,11 +293,12 @@ table! {
     318 getrandom => crate::device::random::sys_getrandom, (slice(0, 1), 2);
     320 kexec_file_load => crate::sys::absent::sys_kexec_file_load, ();
     321 bpf => crate::sys::absent::sys_bpf, ();
+    322 execveat => crate::exec::run::sys_execveat, (0, 1, 2, 3, 4);
     323 userfaultfd => crate::sys::absent::sys_userfaultfd, ();
     324 membarrier => crate::task::membarrier::sys_membarrier, (0, 1, 2);
     327 preadv2 => crate::vfs::calls::io::sys_preadv2, (0, 1, 2, 3, 4, 5);
     328 pwritev2 => crate::vfs::calls::io::sys_pwritev2, (0, 1, 2, 3, 4, 5);
-    329 pkey_mprotect => crate::sys::absent::sys_pkey_mprotect, ();
+    329 pkey_mprotect => crate::mm::mprotect::sys_pkey_mprotect, (0, 1, 2, 3);
     330 pkey_alloc => crate::sys::absent::sys_pkey_alloc, (0, 1);
     331 pkey_free => crate::sys::absent::sys_pkey_free, (0);
     332 statx => crate::vfs::calls::stat::sys_statx, (0, 1, 2, 3, 4);
@@ -314,6 +322,7 @@ table! {
     445 landlock_add_rule => crate::sys::absent::sys_landlock_add_rule, ();
     446 landlock_restrict_self => crate::sys::absent::sys_landlock_restrict_self, ();
     447 memfd_secret => crate::sys::absent::sys_memfd_secret, ();
+    449 futex_waitv => crate::futex::wait::sys_futex_waitv, (0, 1, 2, 3, 4);
     450 set_mempolicy_home_node => crate::sys::absent::sys_set_mempolicy_home_node, ();
     452 fchmodat2 => crate::vfs::calls::attributes::sys_fchmodat2, (0, 1, 2, 3);
     453 map_shadow_stack => crate::sys::absent::sys_map_shadow_stack, ();

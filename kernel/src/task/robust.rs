@@ -1,5 +1,6 @@
 //! Words in guest memory that live and die with a thread: `set_tid_address(2)` and the lists of robust futexes.
 
+use crate::futex;
 use crate::syscall::Context;
 use crate::task::{Pid, table};
 use crate::user::UserPtr;
@@ -10,12 +11,13 @@ const HEAD_SIZE: usize = 24;
 
 /// Wakes who waits for a thread's end on the futex at `addr`, in the current task's memory.
 pub(super) fn wake_tid(addr: u64) {
-    let _ = addr;
+    futex::wake_tid(addr);
 }
 
 /// Marks the robust futexes of the current task as left by a dead owner.
 pub(super) fn exit_robust_list(task: &super::Task) {
-    let _ = task;
+    let (head, _) = task.with_attributes(|attributes| attributes.robust_list);
+    futex::robust::exit(task, head);
 }
 
 /// `set_tid_address(2)`.
