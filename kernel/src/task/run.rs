@@ -30,7 +30,7 @@ fn run_user(cx: &Context) -> ExitStatus {
         }
         cpu::cond_resched();
         let mut user = cx.user();
-        user.set_host_cpu(cpu::host_cpu());
+        user.set_host_cpu(cpu::host_cpu().and_then(skas::stub_cpu));
         let exit = cpu::enter_user(&cx.kick(), || user.run());
         drop(user);
         match exit {
