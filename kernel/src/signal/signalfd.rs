@@ -17,7 +17,7 @@ use crate::task;
 use crate::user::UserPtr;
 use crate::vfs::fd_table::Fd;
 use crate::vfs::file::SeekKind;
-use crate::vfs::{File, FileOps, OpenFlags, PollEvents, PollTable};
+use crate::vfs::{File, FileOps, OpenFlags, PollEvents, PollTable, anon};
 use crate::{Errno, Result, abi_struct};
 
 abi_struct! {
@@ -185,7 +185,8 @@ pub fn sys_signalfd4(cx: &Context, fd: Fd, set: UserPtr<u64>, size: usize, flags
         let ops = Arc::new(SignalFd {
             set: SpinLock::new(&order::LEAF, set),
         });
-        return install(cx, ops, flags);
+        let file = anon::file(ops, "[signalfd]", flags | OpenFlags::RDWR, cx.task().cred());
+        return cx.files().install(file, flags).map(|fd| fd.0 as usize);
     }
     let file = cx.files().get(fd)?;
     let old = file.ops_as::<SignalFd>().ok_or(Errno::EINVAL)?;
@@ -197,10 +198,4 @@ pub fn sys_signalfd4(cx: &Context, fd: Fd, set: UserPtr<u64>, size: usize, flags
 /// `signalfd(2)`.
 pub fn sys_signalfd(cx: &Context, fd: Fd, set: UserPtr<u64>, size: usize) -> Result<usize> {
     sys_signalfd4(cx, fd, set, size, 0)
-}
-
-/// Gives the caller a descriptor for `ops`; `flags` may hold `CLOEXEC` and `NONBLOCK`.
-pub(crate) fn install(cx: &Context, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Result<usize> {
-    let file = File::new(ops, None, flags | OpenFlags::RDWR, cx.task().cred());
-    crate::task::pidfd::install_file(cx, file, flags)
 }

@@ -9,7 +9,7 @@ use crate::signal::{Signal, kill};
 use crate::syscall::Context;
 use crate::vfs::fd_table::Fd;
 use crate::vfs::file::SeekKind;
-use crate::vfs::{File, FileOps, OpenFlags, PollEvents, PollTable};
+use crate::vfs::{File, FileOps, OpenFlags, PollEvents, PollTable, anon};
 use crate::{Errno, Result};
 
 /// What stands behind a pidfd.
@@ -51,19 +51,10 @@ pub(super) fn install(cx: &Context, process: &Arc<Process>) -> Result<Fd> {
 }
 
 fn install_with(cx: &Context, process: &Arc<Process>, flags: OpenFlags) -> Result<usize> {
-    let file = File::new(
-        Arc::new(PidFd {
-            process: process.clone(),
-        }),
-        None,
-        flags | OpenFlags::RDWR,
-        cx.task().cred(),
-    );
-    install_file(cx, file, flags)
-}
-
-/// Gives `file` a descriptor.
-pub(crate) fn install_file(cx: &Context, file: Arc<File>, flags: OpenFlags) -> Result<usize> {
+    let ops = Arc::new(PidFd {
+        process: process.clone(),
+    });
+    let file = anon::file(ops, "[pidfd]", flags | OpenFlags::RDWR, cx.task().cred());
     cx.files().install(file, flags).map(|fd| fd.0 as usize)
 }
 
@@ -130,5 +121,5 @@ pub fn sys_pidfd_getfd(cx: &Context, fd: Fd, target: Fd, flags: u32) -> Result<u
     let task = process.any_thread().ok_or(Errno::ESRCH)?;
     ptrace::may_access(cx.task(), &task)?;
     let file = task.try_files().ok_or(Errno::ESRCH)?.get_any(target)?;
-    install_file(cx, file, OpenFlags::CLOEXEC)
+    cx.files().install(file, OpenFlags::CLOEXEC).map(|fd| fd.0 as usize)
 }
