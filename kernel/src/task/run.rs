@@ -2,11 +2,10 @@
 
 use arch_um::{Errno, cpu};
 use log::error;
-use skas::{Exit, FaultCode};
+use skas::Exit;
 
 use super::{ExitStatus, exit, times};
 use crate::signal::deliver::{self, Interrupted};
-use crate::signal::siginfo::code;
 use crate::signal::{SigInfo, Signal, send};
 use crate::syscall::{Context, FaultRecord, table_x86_64};
 
@@ -106,24 +105,6 @@ fn system_call(cx: &Context) -> Option<Interrupted> {
 fn fault(cx: &Context, exit: Exit) {
     if let Err(info) = cx.task().mm().fault(&exit) {
         send::force(cx.task(), info);
-    }
-}
-
-/// The signal of a fault that nothing mends, from what the host says about the address.
-pub fn fault_signal(exit: &Exit) -> SigInfo {
-    match *exit {
-        Exit::Fault {
-            addr,
-            code: FaultCode::AccErr,
-            ..
-        } => SigInfo::fault(Signal::SEGV, code::SEGV_ACCERR, addr),
-        Exit::Fault {
-            addr,
-            code: FaultCode::Bus,
-            ..
-        } => SigInfo::fault(Signal::BUS, code::BUS_ADRERR, addr),
-        Exit::Fault { addr, .. } => SigInfo::fault(Signal::SEGV, code::SEGV_MAPERR, addr),
-        _ => SigInfo::kernel(Signal::SEGV),
     }
 }
 
