@@ -71,6 +71,7 @@ table! {
     37 alarm => crate::time::itimer::sys_alarm, (0);
     38 setitimer => crate::time::itimer::sys_setitimer, (0, 1, 2);
     39 getpid => crate::task::ids::sys_getpid, ();
+    40 sendfile => crate::vfs::calls::transfer::sys_sendfile, (0, 1, 2, 3);
     56 clone => crate::task::clone::sys_clone, (0, 1, 2, 3, 4);
     57 fork => crate::task::clone::sys_fork, ();
     58 vfork => crate::task::clone::sys_vfork, ();
@@ -191,6 +192,18 @@ table! {
     185 security => crate::sys::absent::sys_security, ();
     186 gettid => crate::task::ids::sys_gettid, ();
     187 readahead => crate::vfs::calls::sync::sys_readahead, (0, 1, 2);
+    188 setxattr => crate::vfs::calls::xattr::sys_setxattr, (0, 1, slice(2, 3), 4);
+    189 lsetxattr => crate::vfs::calls::xattr::sys_lsetxattr, (0, 1, slice(2, 3), 4);
+    190 fsetxattr => crate::vfs::calls::xattr::sys_fsetxattr, (0, 1, slice(2, 3), 4);
+    191 getxattr => crate::vfs::calls::xattr::sys_getxattr, (0, 1, slice(2, 3));
+    192 lgetxattr => crate::vfs::calls::xattr::sys_lgetxattr, (0, 1, slice(2, 3));
+    193 fgetxattr => crate::vfs::calls::xattr::sys_fgetxattr, (0, 1, slice(2, 3));
+    194 listxattr => crate::vfs::calls::xattr::sys_listxattr, (0, slice(1, 2));
+    195 llistxattr => crate::vfs::calls::xattr::sys_llistxattr, (0, slice(1, 2));
+    196 flistxattr => crate::vfs::calls::xattr::sys_flistxattr, (0, slice(1, 2));
+    197 removexattr => crate::vfs::calls::xattr::sys_removexattr, (0, 1);
+    198 lremovexattr => crate::vfs::calls::xattr::sys_lremovexattr, (0, 1);
+    199 fremovexattr => crate::vfs::calls::xattr::sys_fremovexattr, (0, 1);
     200 tkill => crate::signal::kill::sys_tkill, (0, 1);
     201 time => crate::time::clock::sys_time, (0);
     202 futex => crate::futex::sys_futex, (0, 1, 2, 3, 4, 5);
@@ -235,6 +248,9 @@ table! {
     250 keyctl => crate::sys::absent::sys_keyctl, ();
     251 ioprio_set => crate::sys::ioprio::sys_ioprio_set, (0, 1, 2);
     252 ioprio_get => crate::sys::ioprio::sys_ioprio_get, (0, 1);
+    253 inotify_init => crate::vfs::calls::left_out::sys_inotify, ();
+    254 inotify_add_watch => crate::vfs::calls::left_out::sys_inotify, ();
+    255 inotify_rm_watch => crate::vfs::calls::left_out::sys_inotify, ();
     256 migrate_pages => crate::sys::absent::sys_migrate_pages, ();
     257 openat => crate::vfs::calls::open::sys_openat, (0, 1, 2, 3);
     258 mkdirat => crate::vfs::calls::names::sys_mkdirat, (0, 1, 2);
@@ -254,7 +270,10 @@ table! {
     272 unshare => crate::task::unshare::sys_unshare, (0);
     273 set_robust_list => crate::task::robust::sys_set_robust_list, (0, 1);
     274 get_robust_list => crate::task::robust::sys_get_robust_list, (0, 1, 2);
+    275 splice => crate::vfs::calls::transfer::sys_splice, (0, 1, 2, 3, 4, 5);
+    276 tee => crate::vfs::calls::transfer::sys_tee, (0, 1, 2, 3);
     277 sync_file_range => crate::vfs::calls::sync::sys_sync_file_range, (0, 1, 2, 3);
+    278 vmsplice => crate::vfs::calls::transfer::sys_vmsplice, (0, 1, 2, 3);
     279 move_pages => crate::sys::absent::sys_move_pages, ();
     280 utimensat => crate::vfs::calls::attributes::sys_utimensat, (0, 1, 2, 3);
     281 epoll_pwait => crate::vfs::epoll::sys_epoll_pwait, (0, 1, 2, 3, 4, 5);
@@ -269,6 +288,7 @@ table! {
     291 epoll_create1 => crate::vfs::epoll::sys_epoll_create1, (0);
     292 dup3 => crate::vfs::calls::descriptor::sys_dup3, (0, 1, 2);
     293 pipe2 => crate::vfs::calls::open::sys_pipe2, (0, 1);
+    294 inotify_init1 => crate::vfs::calls::left_out::sys_inotify, ();
     295 preadv => crate::vfs::calls::io::sys_preadv, (0, 1, 2, 3);
     296 pwritev => crate::vfs::calls::io::sys_pwritev, (0, 1, 2, 3);
     297 rt_tgsigqueueinfo => crate::signal::kill::sys_rt_tgsigqueueinfo, (0, 1, 2, 3);
@@ -296,6 +316,7 @@ table! {
     322 execveat => crate::exec::run::sys_execveat, (0, 1, 2, 3, 4);
     323 userfaultfd => crate::sys::absent::sys_userfaultfd, ();
     324 membarrier => crate::task::membarrier::sys_membarrier, (0, 1, 2);
+    326 copy_file_range => crate::vfs::calls::transfer::sys_copy_file_range, (0, 1, 2, 3, 4, 5);
     327 preadv2 => crate::vfs::calls::io::sys_preadv2, (0, 1, 2, 3, 4, 5);
     328 pwritev2 => crate::vfs::calls::io::sys_pwritev2, (0, 1, 2, 3, 4, 5);
     329 pkey_mprotect => crate::mm::mprotect::sys_pkey_mprotect, (0, 1, 2, 3);
@@ -310,6 +331,12 @@ table! {
     425 io_uring_setup => crate::sys::absent::sys_io_uring_setup, ();
     426 io_uring_enter => crate::sys::absent::sys_io_uring_enter, ();
     427 io_uring_register => crate::sys::absent::sys_io_uring_register, ();
+    428 open_tree => crate::vfs::calls::mount_api::sys_open_tree, (0, 1, 2);
+    429 move_mount => crate::vfs::calls::mount_api::sys_move_mount, (0, 1, 2, 3, 4);
+    430 fsopen => crate::vfs::calls::mount_api::sys_fsopen, (0, 1);
+    431 fsconfig => crate::vfs::calls::mount_api::sys_fsconfig, (0, 1, 2, 3, 4);
+    432 fsmount => crate::vfs::calls::mount_api::sys_fsmount, (0, 1, 2);
+    433 fspick => crate::vfs::calls::mount_api::sys_fspick, (0, 1, 2);
     434 pidfd_open => crate::task::pidfd::sys_pidfd_open, (0, 1);
     435 clone3 => crate::task::clone::sys_clone3, (0, 1);
     436 close_range => crate::vfs::calls::descriptor::sys_close_range, (0, 1, 2);
@@ -317,6 +344,7 @@ table! {
     438 pidfd_getfd => crate::task::pidfd::sys_pidfd_getfd, (0, 1, 2);
     439 faccessat2 => crate::vfs::calls::stat::sys_faccessat2, (0, 1, 2, 3);
     441 epoll_pwait2 => crate::vfs::epoll::sys_epoll_pwait2, (0, 1, 2, 3, 4, 5);
+    442 mount_setattr => crate::vfs::calls::mount_api::sys_mount_setattr, (0, 1, 2, 3, 4);
     443 quotactl_fd => crate::sys::absent::sys_quotactl_fd, ();
     444 landlock_create_ruleset => crate::sys::absent::sys_landlock_create_ruleset, ();
     445 landlock_add_rule => crate::sys::absent::sys_landlock_add_rule, ();
@@ -326,7 +354,13 @@ table! {
     450 set_mempolicy_home_node => crate::sys::absent::sys_set_mempolicy_home_node, ();
     452 fchmodat2 => crate::vfs::calls::attributes::sys_fchmodat2, (0, 1, 2, 3);
     453 map_shadow_stack => crate::sys::absent::sys_map_shadow_stack, ();
+    457 statmount => crate::vfs::calls::left_out::sys_statmount, ();
+    458 listmount => crate::vfs::calls::left_out::sys_statmount, ();
     459 lsm_get_self_attr => crate::sys::absent::sys_lsm_get_self_attr, ();
     460 lsm_set_self_attr => crate::sys::absent::sys_lsm_set_self_attr, ();
     461 lsm_list_modules => crate::sys::absent::sys_lsm_list_modules, ();
+    463 setxattrat => crate::vfs::calls::left_out::sys_xattrat, ();
+    464 getxattrat => crate::vfs::calls::left_out::sys_xattrat, ();
+    465 listxattrat => crate::vfs::calls::left_out::sys_xattrat, ();
+    466 removexattrat => crate::vfs::calls::left_out::sys_xattrat, ();
 }

@@ -67,7 +67,8 @@ pub struct PipeEnd {
 
 impl Ring {
     fn room(&self) -> usize {
-        self.capacity - self.len
+        // More than the capacity is in it after bytes were put back.
+        self.capacity.saturating_sub(self.len)
     }
 
     /// Bytes of the run that starts `offset` bytes behind the head.
@@ -213,11 +214,11 @@ impl Pipe {
     }
 
     /// Reads once something is there. 0 when empty and no writer is left.
-    fn read(&self, file: &File, dst: &mut dyn Sink) -> Result<usize> {
+    fn read(&self, nonblocking: bool, dst: &mut dyn Sink) -> Result<usize> {
         if dst.remaining() == 0 {
             return Ok(0);
         }
-        let done = self.wait_read(file.is_nonblocking(), |ring| self.read_now(ring, dst))?;
+        let done = self.wait_read(nonblocking, |ring| self.read_now(ring, dst))?;
         Ok(done)
     }
 
@@ -264,17 +265,16 @@ impl Pipe {
     }
 
     /// Writes all of `src`, waiting for room; up to [`PIPE_BUF`] bytes go in one piece.
-    fn write(&self, file: &File, src: &mut dyn Source) -> Result<usize> {
+    fn write(&self, nonblocking: bool, packets: bool, src: &mut dyn Source) -> Result<usize> {
         let total = src.remaining();
         let mut done = 0;
         if total == 0 {
             return Ok(0);
         }
-        let packets = file.flags().contains(OpenFlags::DIRECT);
         let room = if total <= PIPE_BUF { total } else { 1 };
         while src.remaining() > 0 {
             let left = src.remaining();
-            match self.wait_write(file.is_nonblocking(), room, |ring| push(ring, src, packets)) {
+            match self.wait_write(nonblocking, room, |ring| push(ring, src, packets)) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(_) if done > 0 => break,
@@ -399,6 +399,49 @@ impl PipeEnd {
         pipe.read_queue.wait_until(Interruptible::Yes, None, attempt)?
     }
 
+    /// Reads as `splice(2)` does, with its own say about waiting.
+    pub fn read(&self, nonblocking: bool, dst: &mut dyn Sink) -> Result<usize> {
+        self.pipe.read(nonblocking, dst)
+    }
+
+    /// Writes as `splice(2)` does, with its own say about waiting.
+    pub fn write(&self, nonblocking: bool, src: &mut dyn Source) -> Result<usize> {
+        self.pipe.write(nonblocking, false, src)
+    }
+
+    /// Puts bytes back that were read but could not be passed on: the next reader gets them first.
+    pub fn unread(&self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let pipe = &self.pipe;
+        {
+            let mut ring = pipe.ring.lock();
+            let size = (ring.len + data.len()).max(ring.data.len()).max(PIPE_BUF);
+            ring.relocate(size);
+            // The ring starts at 0 now: its old end becomes the new front.
+            let head = (size - data.len()) % size;
+            ring.data[head..head + data.len()].copy_from_slice(data);
+            ring.head = head;
+            ring.len += data.len();
+            if !ring.packets.is_empty() {
+                ring.packets.push_front(data.len() as u32);
+            }
+            pipe.publish(&ring);
+        }
+        pipe.read_queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
+    }
+
+    /// Waits until there is room, and says how much. `EPIPE`, with `SIGPIPE`, when nobody can read.
+    pub fn wait_room(&self, nonblocking: bool) -> Result<usize> {
+        let mut room = 0;
+        self.pipe.wait_write(nonblocking, 1, |ring| {
+            room = ring.room();
+            Ok(0)
+        })?;
+        Ok(room)
+    }
+
     /// `F_GETPIPE_SZ`.
     pub fn capacity(&self) -> usize {
         self.pipe.capacity.load(Ordering::Acquire)
@@ -445,11 +488,13 @@ impl FileOps for PipeEnd {
     }
 
     fn read_at(&self, file: &File, _pos: u64, dst: &mut dyn Sink) -> Result<usize> {
-        self.pipe.read(file, dst)
+        self.pipe.read(file.is_nonblocking(), dst)
     }
 
     fn write_at(&self, file: &File, _pos: WriteAt, src: &mut dyn Source) -> Result<Written> {
-        let count = self.pipe.write(file, src)?;
+        let count = self
+            .pipe
+            .write(file.is_nonblocking(), file.flags().contains(OpenFlags::DIRECT), src)?;
         Ok(Written { count, end: 0 })
     }
 
