@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod abi;
 pub mod block;
+pub mod boot;
 pub mod device;
 pub mod exec;
 #[macro_use]

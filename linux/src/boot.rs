@@ -3,6 +3,8 @@
 use arch_um::exit::kernel_panic;
 use arch_um::printk;
 use kernel::Errno;
+use kernel::mm::layout::Randomize;
+use kernel::syscall::Context;
 use kernel::vfs::mount::MountFlags;
 
 use crate::cmdline::options::Setup;
@@ -33,8 +35,14 @@ pub fn boot(setup: Setup) {
     }
     start_kernel(&setup, &params);
     start_drivers(&setup, &params);
-    mount_root(&params);
-    run_init(&params);
+    let first = kernel::boot::start_init(move |cx| {
+        mount_root(cx, &params);
+        run_init(cx, &params);
+        Ok(())
+    });
+    if let Err(error) = first {
+        kernel_panic(&format!("the first process cannot be made: {error}"));
+    }
 }
 
 fn start_log(params: &Params) {
@@ -62,7 +70,7 @@ fn start_kernel(setup: &Setup, params: &Params) {
     kernel::boot::start(kernel::boot::Config {
         command_line: setup.command_line.clone(),
         memory: setup.memory,
-        randomize_addresses: !params.no_random_maps,
+        randomize: if params.no_random_maps { Randomize::No } else { Randomize::Yes },
         reboot: if setup.no_reboot {
             kernel::boot::Reboot::Exit
         } else {
@@ -83,22 +91,20 @@ fn start_drivers(setup: &Setup, params: &Params) {
         Ok(directory) => log::info!("umid directory: {}", directory.display()),
         Err(error) => log::warn!("{error}"),
     }
-    if let Err(error) = hostfs::register(setup.hostfs.as_deref()) {
-        log::error!("{error}");
-    }
+    hostfs::register(setup.hostfs.as_deref().map(hostfs::HostfsArgs::parse).unwrap_or_default());
     drivers::start(&setup.lines, &params.consoles);
     ubd::configure(&setup.ubd);
 }
 
 /// Mounts the root file system, and devtmpfs on its /dev.
-fn mount_root(params: &Params) {
+fn mount_root(cx: &Context, params: &Params) {
     let flags = if params.root_writable {
         MountFlags::empty()
     } else {
-        MountFlags::RDONLY
+        MountFlags::READ_ONLY
     };
     let root = params.root.as_deref().unwrap_or("98:0");
-    match kernel::boot::mount_root(root, &params.root_fs_types, &params.root_flags, flags) {
+    match kernel::boot::mount_root(cx, root, &params.root_fs_types, &params.root_flags, flags) {
         Ok(mounted) => {
             let access = if params.root_writable { "" } else { " readonly" };
             log::info!(
@@ -147,8 +153,8 @@ fn no_root(root: &str, params: &Params, error: Errno) -> ! {
     ))
 }
 
-fn run_init(params: &Params) -> ! {
-    if let Err(error) = kernel::boot::open_console() {
+fn run_init(cx: &Context, params: &Params) {
+    if let Err(error) = kernel::boot::open_console(cx) {
         log::warn!("Warning: unable to open an initial console: {error}.");
     }
     let candidates: Vec<&str> = params.init.as_deref().map_or(INITS.to_vec(), |init| vec![init]);
@@ -156,8 +162,8 @@ fn run_init(params: &Params) -> ! {
         log::info!("Run {init} as init process");
         log::debug!("  with arguments:\n    {init}\n    {}", params.init_args.join("\n    "));
         log::debug!("  with environment:\n    {}", params.environment.join("\n    "));
-        match kernel::boot::run_init(init, &params.init_args, &params.environment) {
-            Ok(never) => match never {},
+        match kernel::boot::run_program(cx, init, &params.init_args, &params.environment) {
+            Ok(()) => return,
             Err(error) if params.init.is_some() => {
                 kernel_panic(&format!("Requested init {init} failed (error {}).", -error.code()));
             }

@@ -16,7 +16,7 @@ const LEAST_DESCRIPTORS: u64 = 64;
 /// # Errors
 /// One sentence: what the host denies and the way out.
 pub fn prepare(setup: &Setup) -> Result<usize, String> {
-    let descriptors = arch_um::host::raise_descriptor_limit();
+    let descriptors = arch_um::host::process::raise_descriptor_limit();
     if descriptors < LEAST_DESCRIPTORS {
         return Err(format!(
             "the host allows only {descriptors} open files, {LEAST_DESCRIPTORS} are needed: raise the limit (ulimit -n 1024)"
@@ -28,14 +28,14 @@ pub fn prepare(setup: &Setup) -> Result<usize, String> {
         }
     };
     let limit = |value: Option<u64>| value.map_or("NONE".into(), |bytes| bytes.to_string());
-    let (soft, hard) = arch_um::host::core_limit();
+    let (soft, hard) = arch_um::host::process::core_limit();
     say(&format!(
         "Core dump limits :\n\tsoft - {}\n\thard - {}\n",
         limit(soft),
         limit(hard)
     ));
 
-    let host_cpus = arch_um::host::allowed_cpus();
+    let host_cpus = arch_um::host::process::allowed_cpus();
     let default_cpus = host_cpus.len().clamp(1, DEFAULT_MOST_CPUS);
     let ncpus = match (setup.seccomp, setup.ncpus) {
         (SeccompMode::Off, Some(2..)) => {

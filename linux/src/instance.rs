@@ -30,7 +30,7 @@ pub fn register(umid: Option<&str>, uml_dir: Option<&str>) -> Result<PathBuf, St
     }
     for _ in 0..100 {
         let mut random = [0; 6];
-        arch_um::host::random(&mut random);
+        arch_um::host::random::fill(&mut random);
         const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let name: String = random
             .iter()
@@ -69,7 +69,7 @@ fn claim(directory: &Path) -> Result<(), Claim> {
             let pid = fs::read_to_string(directory.join("pid"))
                 .ok()
                 .and_then(|text| text.trim().parse::<i32>().ok());
-            if let Some(pid) = pid.filter(|&pid| arch_um::host::process_exists(pid)) {
+            if let Some(pid) = pid.filter(|&pid| arch_um::host::process::process_exists(pid)) {
                 return Err(Claim::InUse(pid));
             }
             // Left behind by an instance that is dead.

@@ -61,7 +61,7 @@ impl Default for Setup {
 
 /// Without `mem=`: all of the host's memory, for memory that nobody touches costs nothing here. (UML's 64 MiB starve today's programs.)
 fn default_memory() -> u64 {
-    arch_um::host::total_memory().max(LEAST_MEMORY)
+    arch_um::host::process::total_memory().max(LEAST_MEMORY)
 }
 
 /// What a handler made of its word.

@@ -1,0 +1,173 @@
+//! The order in which the rooms come up, the root file system, and the way into init.
+//!
+//! `linux::boot` calls [`start`] on the first kernel thread, then starts its drivers, then [`start_init`]: the rest of the boot runs as process 1.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::syscall::Context;
+use crate::task::init::First;
+use crate::vfs::fd_table::{CloseOnExec, FdTable};
+use crate::vfs::fs_context::FsContext;
+use crate::vfs::inode::{FsFlags, MountOption, MountSource};
+use crate::vfs::mount::{self, MountFlags};
+use crate::vfs::open::{OpenHow, open};
+use crate::vfs::walk::{WalkContext, WalkFlags};
+use crate::vfs::{DevT, Mode, OpenFlags, registry};
+use crate::{Errno, Result, block, device, exec, fs, mm, task, tty};
+
+/// What the command line decides.
+pub struct Config {
+    /// /proc/cmdline.
+    pub command_line: String,
+    /// `mem=` in bytes.
+    pub memory: u64,
+    /// `norandmaps` was not given.
+    pub randomize: mm::layout::Randomize,
+    /// What a reboot does.
+    pub reboot: Reboot,
+}
+
+/// What `reboot(2)` with `LINUX_REBOOT_CMD_RESTART` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reboot {
+    /// The program starts itself again.
+    Restart,
+    /// It ends (`noreboot`).
+    Exit,
+}
+
+static CONFIG: spin::Once<Config> = spin::Once::new();
+
+/// The configuration.
+///
+/// # Panics
+/// Before [`start`].
+pub fn config() -> &'static Config {
+    CONFIG.get().expect("the rooms are started first of all")
+}
+
+/// Brings up the rooms, those first that others stand on.
+pub fn start(config: Config) {
+    let config = CONFIG.call_once(|| config);
+    mm::layout::set_randomize(config.randomize);
+    mm::accounting::set_budget(config.memory);
+    fs::tmpfs::set_total_memory(config.memory);
+    device::init();
+    fs::init();
+    if let Err(error) = tty::init() {
+        log::error!("terminals cannot be registered: {error}");
+    }
+}
+
+/// Starts process 1, in which `boot` mounts, opens the console and runs init's program ([`run_program`]).
+pub fn start_init(boot: impl FnOnce(&Context) -> Result<()> + Send + 'static) -> Result<()> {
+    let (space, user) = task::init::empty_memory()?;
+    let layout = mm::layout::Layout::new(task::rlimit::DEFAULT_STACK, 0);
+    let first =
+        First { files: FdTable::new(), fs: FsContext::initial(), memory: (mm::Mm::new(space, layout), user) };
+    task::init::start(first, boot)
+}
+
+/// The mounted root, for the boot message.
+pub struct Mounted {
+    /// The type that took it.
+    pub fs_type: String,
+    /// Its device number.
+    pub dev: DevT,
+}
+
+/// Mounts the root file system: one of `types` (all that take block devices, if none is named) on `root`.
+///
+/// # Errors
+/// `ENXIO` without such a device, `ENODEV` without such a type, else what the last type said.
+pub fn mount_root(cx: &Context, root: &str, types: &[String], options: &str, flags: MountFlags) -> Result<Mounted> {
+    let on_disk = || registry::list().into_iter().filter(|kind| kind.flags().contains(FsFlags::NEEDS_DEVICE));
+    let named: Vec<String> =
+        if types.is_empty() { on_disk().map(|kind| kind.name().to_string()).collect() } else { types.to_vec() };
+    let device = root_device(root);
+    let mut last = if device.is_none() { Errno::ENXIO } else { Errno::ENODEV };
+    for name in &named {
+        let Ok(kind) = registry::find(name.as_bytes()) else {
+            last = Errno::ENODEV;
+            continue;
+        };
+        if kind.flags().contains(FsFlags::NEEDS_DEVICE) && device.is_none() {
+            last = Errno::ENXIO;
+            continue;
+        }
+        let source = MountSource {
+            source: b"/dev/root".to_vec(),
+            options: split_options(options),
+            device,
+            read_only: flags.contains(MountFlags::READ_ONLY),
+        };
+        match mount::mount_root(kind.name(), &source, flags) {
+            Ok(mounted) => {
+                enter_root(cx);
+                return Ok(Mounted { fs_type: kind.name().to_string(), dev: mounted.fs().dev() });
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The calling task's root and working directory become the root of the mount tree.
+fn enter_root(cx: &Context) {
+    let root = mount::namespace_root();
+    let context = cx.task().fs();
+    context.set_root(root.clone());
+    context.set_cwd(root);
+}
+
+fn split_options(text: &str) -> Vec<MountOption> {
+    let option = |word: &str| match word.split_once('=') {
+        Some((key, value)) => MountOption { key: key.into(), value: Some(value.into()) },
+        None => MountOption { key: word.into(), value: None },
+    };
+    text.split(',').filter(|word| !word.is_empty()).map(option).collect()
+}
+
+/// The device that `root=` names: `/dev/ubda1`, `98:1`, `6201` (hexadecimal, major and minor).
+fn root_device(root: &str) -> Option<DevT> {
+    if let Some(name) = root.strip_prefix("/dev/") {
+        return block::disk::find(name);
+    }
+    let dev = match root.split_once(':') {
+        Some((major, minor)) => DevT::new(major.parse().ok()?, minor.parse().ok()?),
+        None => DevT::decode(u64::from_str_radix(root, 16).ok()?),
+    };
+    block::disk::lookup(dev).ok().map(|_| dev)
+}
+
+/// How Linux writes the device of `root=` when it cannot be opened.
+pub fn root_device_text(root: &str) -> String {
+    let dev = root_device(root).unwrap_or_default();
+    alloc::format!("unknown-block({},{})", dev.major, dev.minor)
+}
+
+/// Mounts devtmpfs on /dev, whatever /dev is: a directory of a read-only root, or a symlink.
+pub fn mount_dev() -> Result<()> {
+    let source = MountSource { source: b"devtmpfs".to_vec(), ..MountSource::default() };
+    mount::mount_at("devtmpfs", &source, MountFlags::NOEXEC | MountFlags::NOSUID, b"/dev").map(drop)
+}
+
+/// Opens /dev/console as init's descriptors 0, 1 and 2.
+pub fn open_console(cx: &Context) -> Result<()> {
+    let walk = WalkContext::of(cx.task());
+    let how = OpenHow { flags: OpenFlags::RDWR, mode: Mode::empty(), resolve: WalkFlags::empty() };
+    let console = open(Some(cx), &walk, &walk.root.clone(), b"/dev/console", &how)?;
+    for _ in 0..3 {
+        cx.files().install(Arc::clone(&console), CloseOnExec::No)?;
+    }
+    Ok(())
+}
+
+/// Replaces the calling task's program, as `execve(2)` does.
+pub fn run_program(cx: &Context, path: &str, args: &[String], environment: &[String]) -> Result<()> {
+    let argv: Vec<&[u8]> = core::iter::once(path.as_bytes()).chain(args.iter().map(String::as_bytes)).collect();
+    let envp: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
+    exec::run_kernel(cx, path.as_bytes(), &argv, &envp)
+}
