@@ -1,6 +1,6 @@
 //! The order in which the rooms come up, the root file system, and the way into init.
 //!
-//! `linux::boot` calls [`start`] on the first kernel thread, then starts its drivers, then [`start_init`]: the rest of the boot runs as process 1.
+//! `linux::boot` calls [`start`] on the first kernel thread, then starts its drivers, then becomes process 1 with [`first_process`].
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use crate::syscall::Context;
 use crate::task::init::First;
+use crate::task::rlimit::{Limits, Resource};
 use crate::vfs::fd_table::{CloseOnExec, FdTable};
 use crate::vfs::fs_context::FsContext;
 use crate::vfs::inode::{FsFlags, MountOption, MountSource};
@@ -61,13 +62,13 @@ pub fn start(config: Config) {
     }
 }
 
-/// Starts process 1, in which `boot` mounts, opens the console and runs init's program ([`run_program`]).
-pub fn start_init(boot: impl FnOnce(&Context) -> Result<()> + Send + 'static) -> Result<()> {
-    let (space, user) = task::init::empty_memory()?;
-    let layout = mm::layout::Layout::new(task::rlimit::DEFAULT_STACK, 0);
-    let first =
-        First { files: FdTable::new(), fs: FsContext::initial(), memory: (mm::Mm::new(space, layout), user) };
-    task::init::start(first, boot)
+/// Makes the calling kernel thread process 1, with an empty memory. It mounts, opens the console, runs init's program and enters it
+/// ([`task::init::enter`]).
+pub fn first_process() -> Result<Context> {
+    let (space, user) = skas::UserThread::new()?;
+    let stack = Limits::initial().soft(Resource::STACK);
+    let mm = mm::Mm::new(space, mm::layout::Layout::new(stack, 0));
+    task::init::adopt(First { files: FdTable::new(), fs: FsContext::initial(), memory: (mm, user) })
 }
 
 /// The mounted root, for the boot message.
@@ -169,5 +170,5 @@ pub fn open_console(cx: &Context) -> Result<()> {
 pub fn run_program(cx: &Context, path: &str, args: &[String], environment: &[String]) -> Result<()> {
     let argv: Vec<&[u8]> = core::iter::once(path.as_bytes()).chain(args.iter().map(String::as_bytes)).collect();
     let envp: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
-    exec::run_kernel(cx, path.as_bytes(), &argv, &envp)
+    exec::exec_from_kernel(cx, path.as_bytes(), &argv, &envp)
 }

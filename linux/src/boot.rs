@@ -35,14 +35,13 @@ pub fn boot(setup: Setup) {
     }
     start_kernel(&setup, &params);
     start_drivers(&setup, &params);
-    let first = kernel::boot::start_init(move |cx| {
-        mount_root(cx, &params);
-        run_init(cx, &params);
-        Ok(())
-    });
-    if let Err(error) = first {
-        kernel_panic(&format!("the first process cannot be made: {error}"));
-    }
+    let cx = match kernel::boot::first_process() {
+        Ok(cx) => cx,
+        Err(error) => kernel_panic(&format!("the first process cannot be made: {error}")),
+    };
+    mount_root(&cx, &params);
+    run_init(&cx, &params);
+    kernel::task::init::enter(cx)
 }
 
 fn start_log(params: &Params) {
@@ -70,7 +69,7 @@ fn start_kernel(setup: &Setup, params: &Params) {
     kernel::boot::start(kernel::boot::Config {
         command_line: setup.command_line.clone(),
         memory: setup.memory,
-        randomize: if params.no_random_maps { Randomize::No } else { Randomize::Yes },
+        randomize: if params.no_random_maps { Randomize::Off } else { Randomize::On },
         reboot: if setup.no_reboot {
             kernel::boot::Reboot::Exit
         } else {
