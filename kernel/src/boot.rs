@@ -1,6 +1,7 @@
 //! The order in which the rooms come up, the root file system, and the way into init.
 //!
-//! `linux::boot` calls [`start`] on the first kernel thread, then starts its drivers, then becomes process 1 with [`first_process`].
+//! `linux::boot` calls [`start`] on the first kernel thread, then starts its drivers, then [`start_init`]: the rest of the
+//! boot runs as process 1.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -53,7 +54,6 @@ pub fn config() -> &'static Config {
 pub fn start(config: Config) {
     let config = CONFIG.call_once(|| config);
     mm::layout::set_randomize(config.randomize);
-    mm::accounting::set_budget(config.memory);
     fs::tmpfs::set_total_memory(config.memory);
     device::init();
     fs::init();
@@ -62,13 +62,12 @@ pub fn start(config: Config) {
     }
 }
 
-/// Makes the calling kernel thread process 1, with an empty memory. It mounts, opens the console, runs init's program and enters it
-/// ([`task::init::enter`]).
-pub fn first_process() -> Result<Context> {
-    let (space, user) = skas::UserThread::new()?;
+/// Starts process 1 with an empty memory. `boot` runs in it: it mounts, opens the console and ends with [`run_program`].
+pub fn start_init(boot: impl FnOnce(&Context) -> Result<()> + Send + 'static) -> Result<()> {
+    let (space, user) = task::init::empty_memory()?;
     let stack = Limits::initial().soft(Resource::STACK);
     let mm = mm::Mm::new(space, mm::layout::Layout::new(stack, 0));
-    task::init::adopt(First { files: FdTable::new(), fs: FsContext::initial(), memory: (mm, user) })
+    task::init::start(First { files: FdTable::new(), fs: FsContext::initial(), memory: (mm, user) }, boot)
 }
 
 /// The mounted root, for the boot message.

@@ -35,13 +35,14 @@ pub fn boot(setup: Setup) {
     }
     start_kernel(&setup, &params);
     start_drivers(&setup, &params);
-    let cx = match kernel::boot::first_process() {
-        Ok(cx) => cx,
-        Err(error) => kernel_panic(&format!("the first process cannot be made: {error}")),
-    };
-    mount_root(&cx, &params);
-    run_init(&cx, &params);
-    kernel::task::init::enter(cx)
+    let first = kernel::boot::start_init(move |cx| {
+        mount_root(cx, &params);
+        run_init(cx, &params);
+        Ok(())
+    });
+    if let Err(error) = first {
+        kernel_panic(&format!("the first process cannot be made: {error}"));
+    }
 }
 
 fn start_log(params: &Params) {
