@@ -91,7 +91,8 @@ fn start_drivers(setup: &Setup, params: &Params) {
         Ok(directory) => log::info!("umid directory: {}", directory.display()),
         Err(error) => log::warn!("{error}"),
     }
-    hostfs::register(setup.hostfs.as_deref().map(hostfs::HostfsArgs::parse).unwrap_or_default());
+    let hostfs_args = setup.hostfs.as_deref().map(hostfs::HostfsArgs::parse).unwrap_or_default();
+    kernel::vfs::registry::register(hostfs::file_system_type(hostfs_args));
     drivers::start(&setup.lines, &params.consoles);
     ubd::configure(&setup.ubd);
 }
