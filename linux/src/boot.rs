@@ -92,7 +92,7 @@ fn start_drivers(setup: &Setup, params: &Params) {
         Err(error) => log::warn!("{error}"),
     }
     let hostfs_args = setup.hostfs.as_deref().map(hostfs::HostfsArgs::parse).unwrap_or_default();
-    kernel::vfs::registry::register(hostfs::file_system_type(hostfs_args));
+    hostfs::register(hostfs_args);
     drivers::start(&setup.lines, &params.consoles);
     ubd::configure(&setup.ubd);
 }
