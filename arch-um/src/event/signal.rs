@@ -23,6 +23,8 @@ pub enum HostSignal {
     Quit,
     /// Continued after a stop.
     Cont,
+    /// Asked to stop (`kill -TSTP`): the handler stops the process itself, see [`crate::host::process::stop`].
+    Tstp,
     /// User-defined.
     Usr1,
     /// User-defined.
@@ -30,13 +32,14 @@ pub enum HostSignal {
 }
 
 impl HostSignal {
-    const ALL: [HostSignal; 8] = [
+    const ALL: [HostSignal; 9] = [
         HostSignal::Winch,
         HostSignal::Int,
         HostSignal::Term,
         HostSignal::Hup,
         HostSignal::Quit,
         HostSignal::Cont,
+        HostSignal::Tstp,
         HostSignal::Usr1,
         HostSignal::Usr2,
     ];
@@ -50,6 +53,7 @@ impl HostSignal {
             HostSignal::Hup => libc::SIGHUP,
             HostSignal::Quit => libc::SIGQUIT,
             HostSignal::Cont => libc::SIGCONT,
+            HostSignal::Tstp => libc::SIGTSTP,
             HostSignal::Usr1 => libc::SIGUSR1,
             HostSignal::Usr2 => libc::SIGUSR2,
         }

@@ -173,6 +173,65 @@ pub fn poll(fd: BorrowedFd<'_>, interest: Interest, timeout: Option<Duration>) -
     Ok(ready)
 }
 
+/// What stands behind a descriptor, as far as reading and writing differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A terminal.
+    Terminal,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A regular file or block device: never blocks, never "not ready".
+    File,
+    /// Another character device.
+    Device,
+}
+
+/// What stands behind `fd`, and the number of the device or file (equal for two descriptors of the same thing).
+///
+/// # Errors
+/// The host's.
+pub fn kind(fd: BorrowedFd<'_>) -> Result<(Kind, (u64, u64)), Errno> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the call fills the structure when it succeeds.
+    let stat = unsafe {
+        check(libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()))?;
+        stat.assume_init()
+    };
+    let kind = match stat.st_mode & libc::S_IFMT {
+        libc::S_IFCHR if is_terminal(fd) => Kind::Terminal,
+        libc::S_IFCHR | libc::S_IFDIR => Kind::Device,
+        libc::S_IFIFO => Kind::Pipe,
+        libc::S_IFSOCK => Kind::Socket,
+        _ => Kind::File,
+    };
+    Ok((kind, (stat.st_dev, stat.st_ino)))
+}
+
+/// Opens the pipe or terminal behind `fd` anew, with the same access, so that calls do not wait and others that share `fd`'s open file
+/// (the shell) do not notice.
+///
+/// # Errors
+/// The host's: `EACCES` for a terminal of somebody else, `ENOENT` without /proc, `ENXIO` for sockets.
+pub fn reopen_nonblocking(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let access = status_flags(fd)? & libc::O_ACCMODE;
+    let path = crate::host::sys::cstring(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_bytes())?;
+    let flags = access | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: a C string and numbers.
+    retry_owned(|| unsafe { libc::open(path.as_ptr(), flags) })
+}
+
+/// Writes to a socket without waiting.
+///
+/// # Errors
+/// `EAGAIN`, `EPIPE`.
+pub fn send_now(socket: BorrowedFd<'_>, data: &[u8]) -> Result<usize, Errno> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the slice is valid for reading.
+    retry(|| unsafe { libc::send(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), flags) }).map(|n| n as usize)
+}
+
 /// Is it a terminal?
 pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: the descriptor is borrowed, so open.

@@ -46,6 +46,11 @@ impl Settings {
         raw
     }
 
+    /// Does it take its input as UTF-8 (`IUTF8`)?
+    pub fn is_utf8(&self) -> bool {
+        self.0.c_iflag & libc::IUTF8 != 0
+    }
+
     /// Does it echo or wait for whole lines?
     pub fn is_cooked(&self) -> bool {
         self.0.c_lflag & (libc::ECHO | libc::ICANON) != 0
@@ -144,6 +149,15 @@ pub fn is_foreground(fd: BorrowedFd<'_>) -> bool {
     unsafe {
         let group = libc::tcgetpgrp(fd.as_raw_fd());
         group == -1 || group == libc::getpgrp()
+    }
+}
+
+/// From now on, using a terminal from the background gives `EIO` or goes through instead of stopping the process (`SIGTTIN`, `SIGTTOU`).
+pub fn never_stop_in_background() {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe {
+        libc::signal(libc::SIGTTIN, libc::SIG_IGN);
+        libc::signal(libc::SIGTTOU, libc::SIG_IGN);
     }
 }
 

@@ -39,6 +39,7 @@ classes! {
     MODULES = 70, "The list of modules and kernel parameters.";
     TTY = 100, "A terminal's configuration and hang-up (`tty_lock`): sends signals to sessions below.";
     TTY_LDISC = 110, "Line discipline of a terminal: taken by every read and write.";
+    TTY_LINE = 120, "A line's channel on the host: opened inside the first open of its terminal.";
     SUPER = 140, "A superblock's mount, umount, freeze and remount (`s_umount`).";
     MOUNTS = 150, "The mount tree (`namespace_sem`): path walks read it, mount and umount change it.";
     RENAME = 160, "One cross-directory rename at a time per file system: outer to the directories.";
@@ -83,6 +84,7 @@ classes! {
     EXIT = 660, "Hooks for the way out.";
     CONSOLE = 680, "The list of consoles.";
     PRINTK = 690, "The kernel log: may be written with anything above held.";
+    CONSOLE_OUTPUT = 695, "Bytes of a line on their way to the host: the kernel log writes there while it holds its own locks.";
     SCHED_RQ = 700, "A policy's run queues: waking is allowed under all locks above.";
     EPOLL_READY = 705, "The ready list of an epoll instance: taken by wake-up callbacks, so under whatever the waker holds.";
     WAIT_QUEUE = 710, "A wait queue's list, where one is kept by hand.";

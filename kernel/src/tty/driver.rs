@@ -49,6 +49,9 @@ pub trait TtyDriver: Send + Sync {
     /// There is room for input again; no lock is held.
     fn accept_input(&self) {}
 
+    /// Somebody looks for input and finds none: a driver that reads only on demand reads now. No lock is held.
+    fn input_wanted(&self) {}
+
     /// The settings changed; no lock is held.
     fn configured(&self, _old: &Termios, _new: &Termios) {}
 

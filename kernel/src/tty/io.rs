@@ -120,23 +120,20 @@ impl TtyFile {
             if let Some(end) = self.end() {
                 return end.or_else(so_far).map(|_| total);
             }
+            self.tty.driver().input_wanted();
             if patience.none_at_all {
                 return Ok(total);
             }
             if file.is_nonblocking() {
                 return so_far(Errno::EAGAIN);
             }
-            let come = || (self.has_input(1) || self.end().is_some()).then_some(());
+            let come = || (self.tty.has_input() || self.end().is_some()).then_some(());
             match self.tty.readable.wait_until(Interruptible::Yes, deadline, come) {
                 Ok(()) => {}
                 Err(WaitError::TimedOut) => return Ok(total),
                 Err(WaitError::Interrupted) => return so_far(Errno::RestartSys),
             }
         }
-    }
-
-    fn has_input(&self, min: usize) -> bool {
-        self.tty.with_core(|core| core.ldisc.readable(&core.termios, min))
     }
 
     fn write(&self, file: &File, src: &mut dyn Source) -> Result<usize> {
@@ -300,6 +297,8 @@ impl FileOps for TtyFile {
         });
         if readable {
             events |= input;
+        } else {
+            driver.input_wanted();
         }
         if driver.is_gone() {
             events |= PollEvents::HUP;

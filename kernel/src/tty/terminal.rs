@@ -327,6 +327,13 @@ impl Tty {
         self.writable.wake_key((PollEvents::OUT | PollEvents::WRNORM).bits());
     }
 
+    /// The driver sent everything at once, without [`output_moved`](Self::output_moved): who waits for that hears of it. Not under a lock.
+    pub fn output_left(&self) {
+        if self.writable.has_waiters() {
+            self.writable.wake_key((PollEvents::OUT | PollEvents::WRNORM).bits());
+        }
+    }
+
     /// Does what a step of the discipline asked for. No lock may be held.
     pub(super) fn perform(&self, actions: Actions) {
         let Actions {
@@ -446,6 +453,12 @@ impl Tty {
             }
         }
         self.driver.transmit();
+    }
+
+    /// Whether a reader would find something: a line, or a byte in raw mode.
+    pub fn has_input(&self) -> bool {
+        let core = self.core.lock();
+        core.ldisc.readable(&core.termios, 1)
     }
 
     /// Whether a writer would get something done: eight bytes are the most that one byte becomes.
