@@ -172,9 +172,7 @@ impl Line {
         }
         let link = self.link.lock().take();
         if let Some(link) = &link {
-            link.terminals
-                .iter()
-                .for_each(|terminal| host_terminal::forget(terminal));
+            link.terminals.iter().for_each(host_terminal::forget);
             if let Some(tty) = self.terminal() {
                 kernel::tty::jobctl::hang_up(&tty);
             }
