@@ -67,7 +67,14 @@ pub fn start_init(boot: impl FnOnce(&Context) -> Result<()> + Send + 'static) ->
     let (space, user) = task::init::empty_memory()?;
     let stack = Limits::initial().soft(Resource::STACK);
     let mm = mm::Mm::new(space, mm::layout::Layout::new(stack, 0));
-    task::init::start(First { files: FdTable::new(), fs: FsContext::initial(), memory: (mm, user) }, boot)
+    task::init::start(
+        First {
+            files: FdTable::new(),
+            fs: FsContext::initial(),
+            memory: (mm, user),
+        },
+        boot,
+    )
 }
 
 /// The mounted root, for the boot message.
@@ -83,9 +90,16 @@ pub struct Mounted {
 /// # Errors
 /// `ENXIO` without such a device, `ENODEV` without such a type, else what the last type said.
 pub fn mount_root(cx: &Context, root: &str, types: &[String], options: &str, flags: MountFlags) -> Result<Mounted> {
-    let on_disk = || registry::list().into_iter().filter(|kind| kind.flags().contains(FsFlags::NEEDS_DEVICE));
-    let named: Vec<String> =
-        if types.is_empty() { on_disk().map(|kind| kind.name().to_string()).collect() } else { types.to_vec() };
+    let on_disk = || {
+        registry::list()
+            .into_iter()
+            .filter(|kind| kind.flags().contains(FsFlags::NEEDS_DEVICE))
+    };
+    let named: Vec<String> = if types.is_empty() {
+        on_disk().map(|kind| kind.name().to_string()).collect()
+    } else {
+        types.to_vec()
+    };
     let device = root_device(root);
     let mut last = if device.is_none() { Errno::ENXIO } else { Errno::ENODEV };
     for name in &named {
@@ -106,7 +120,10 @@ pub fn mount_root(cx: &Context, root: &str, types: &[String], options: &str, fla
         match mount::mount_root(kind.name(), &source, flags) {
             Ok(mounted) => {
                 enter_root(cx);
-                return Ok(Mounted { fs_type: kind.name().to_string(), dev: mounted.fs().dev() });
+                return Ok(Mounted {
+                    fs_type: kind.name().to_string(),
+                    dev: mounted.fs().dev(),
+                });
             }
             Err(error) => last = error,
         }
@@ -124,8 +141,14 @@ fn enter_root(cx: &Context) {
 
 fn split_options(text: &str) -> Vec<MountOption> {
     let option = |word: &str| match word.split_once('=') {
-        Some((key, value)) => MountOption { key: key.into(), value: Some(value.into()) },
-        None => MountOption { key: word.into(), value: None },
+        Some((key, value)) => MountOption {
+            key: key.into(),
+            value: Some(value.into()),
+        },
+        None => MountOption {
+            key: word.into(),
+            value: None,
+        },
     };
     text.split(',').filter(|word| !word.is_empty()).map(option).collect()
 }
@@ -150,14 +173,21 @@ pub fn root_device_text(root: &str) -> String {
 
 /// Mounts devtmpfs on /dev, whatever /dev is: a directory of a read-only root, or a symlink.
 pub fn mount_dev() -> Result<()> {
-    let source = MountSource { source: b"devtmpfs".to_vec(), ..MountSource::default() };
+    let source = MountSource {
+        source: b"devtmpfs".to_vec(),
+        ..MountSource::default()
+    };
     mount::mount_at("devtmpfs", &source, MountFlags::NOEXEC | MountFlags::NOSUID, b"/dev").map(drop)
 }
 
 /// Opens /dev/console as init's descriptors 0, 1 and 2.
 pub fn open_console(cx: &Context) -> Result<()> {
     let walk = WalkContext::of(cx.task());
-    let how = OpenHow { flags: OpenFlags::RDWR, mode: Mode::empty(), resolve: WalkFlags::empty() };
+    let how = OpenHow {
+        flags: OpenFlags::RDWR,
+        mode: Mode::empty(),
+        resolve: WalkFlags::empty(),
+    };
     let console = open(Some(cx), &walk, &walk.root.clone(), b"/dev/console", &how)?;
     for _ in 0..3 {
         cx.files().install(Arc::clone(&console), CloseOnExec::No)?;
@@ -167,7 +197,9 @@ pub fn open_console(cx: &Context) -> Result<()> {
 
 /// Replaces the calling task's program, as `execve(2)` does.
 pub fn run_program(cx: &Context, path: &str, args: &[String], environment: &[String]) -> Result<()> {
-    let argv: Vec<&[u8]> = core::iter::once(path.as_bytes()).chain(args.iter().map(String::as_bytes)).collect();
+    let argv: Vec<&[u8]> = core::iter::once(path.as_bytes())
+        .chain(args.iter().map(String::as_bytes))
+        .collect();
     let envp: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
     exec::exec_from_kernel(cx, path.as_bytes(), &argv, &envp)
 }

@@ -5,10 +5,14 @@
 //! * [`devpts`]: slaves of pseudo-terminals as files.
 
 pub mod devpts;
+pub mod devtmpfs;
+pub mod proc;
 pub mod pseudo;
 pub mod tmpfs;
 
 /// Registers them.
 pub fn init() {
     tmpfs::init();
+    devtmpfs::init();
+    proc::init();
 }

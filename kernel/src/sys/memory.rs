@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::disk;
+use crate::task::table;
 
 /// Memory by use, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,15 @@ pub fn usage() -> Memory {
         kernel: arch_um::host::process::resident_memory(),
         ..Memory::default()
     };
+    for process in table::processes() {
+        let Some(mm) = process.any_thread().and_then(|task| task.try_mm()) else {
+            continue;
+        };
+        let resident = mm.space().memory_usage();
+        memory.anonymous += resident.rss_anon;
+        memory.mapped += resident.rss_file;
+        memory.shared += resident.rss_shmem;
+    }
     for disk in disk::disks() {
         memory.cached += disk.cache().cached_bytes();
         memory.dirty += disk.cache().dirty_bytes();

@@ -15,6 +15,7 @@ pub mod module;
 pub mod personality;
 pub mod reboot;
 pub mod sched;
+pub mod sysrq;
 pub mod utsname;
 
 /// Starts what runs in the background here.

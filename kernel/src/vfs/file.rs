@@ -181,6 +181,11 @@ pub trait FileOps: Send + Sync {
         file.inode().map_or(Ok(0), |inode| Ok(inode.metadata()?.size))
     }
 
+    /// What /proc/PID/fdinfo adds, whole lines.
+    fn fdinfo(&self) -> Option<alloc::string::String> {
+        None
+    }
+
     /// `lseek(2)` for those whose positions are not bytes at offsets (`/dev/null`, `/dev/kmsg`): the new position. None: the usual rules.
     fn lseek(&self, _file: &File, _offset: i64, _whence: u32) -> Option<Result<u64>> {
         None
@@ -398,6 +403,11 @@ impl File {
     /// The position; hold the guard over a whole `read` or `write` so that threads sharing it do not interleave.
     pub fn position(&self) -> MutexGuard<'_, u64> {
         self.position.lock()
+    }
+
+    /// The position at this moment, 0 while somebody moves it (/proc/PID/fdinfo).
+    pub fn position_now(&self) -> u64 {
+        self.position.try_lock().map_or(0, |position| *position)
     }
 
     /// Who gets `SIGIO`.

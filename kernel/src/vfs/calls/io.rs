@@ -194,6 +194,10 @@ pub fn sys_lseek(cx: &Context, fd: Fd, offset: i64, whence: u32) -> Result<usize
         return Err(Errno::ESPIPE);
     }
     let mut position = file.position();
+    if let Some(special) = file.ops().lseek(&file, offset, whence) {
+        *position = special?;
+        return Ok(*position as usize);
+    }
     let target = match whence {
         0 => offset,
         1 => (*position as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
