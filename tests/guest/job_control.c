@@ -22,7 +22,7 @@ static pid_t sleeper(void) {
     return child;
 }
 
-int main(void) {
+static int tests(void) {
     int status;
     siginfo_t info;
     sigset_t set, old;
@@ -135,5 +135,18 @@ int main(void) {
     CLAIM(kill(-12345678, 0));
     CLAIM(kill(1 << 22, 0));
     CLAIM(kill(getpid(), 65));
+    return 0;
+}
+
+/* In a group of its own whose parent is in the session: it is not orphaned, whoever started us. */
+int main(void) {
+    int status;
+    pid_t child = fork();
+    if (!child) {
+        setpgid(0, 0);
+        _exit(tests());
+    }
+    waitpid(child, &status, 0);
+    claim("tests", "%s", ended(status));
     return 0;
 }

@@ -174,6 +174,7 @@ int main(void) {
     child = fork();
     if (!child) {
         raise(SIGSTOP);
+        usleep(100000);
         _exit(7);
     }
     waitpid(child, &status, WUNTRACED);

@@ -249,7 +249,9 @@ fn wants(task: &Task, signal: Signal) -> bool {
         return false;
     }
     let own = task.signals.lock();
-    !own.blocked.contains(signal) || own.awaited.contains(signal)
+    // What comes while it stands still waits for `CONT`.
+    let stands = own.stop_pending == StopMark::Stopped;
+    !stands && (!own.blocked.contains(signal) || own.awaited.contains(signal))
 }
 
 /// Finds a thread for the signal and notifies it; a signal that kills ends all threads at once.

@@ -36,6 +36,8 @@ pub fn sys_rt_sigreturn(cx: &Context) -> Result<usize> {
 fn restore(cx: &Context, frame: u64) -> Result<()> {
     let context = UserPtr::<UContext>::new(frame.wrapping_add(8)).read()?;
     let task = cx.task();
+    // A call that a handler interrupted is over.
+    drop(task.take_restart());
     task.set_blocked(SigSet(context.mask));
     let xstate = read_xstate(context.mcontext.fpstate)?;
     {
