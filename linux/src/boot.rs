@@ -70,7 +70,11 @@ fn start_kernel(setup: &Setup, params: &Params) {
     kernel::boot::start(kernel::boot::Config {
         command_line: setup.command_line.clone(),
         memory: setup.memory,
-        randomize: if params.no_random_maps { Randomize::Off } else { Randomize::On },
+        randomize: if params.no_random_maps {
+            Randomize::Off
+        } else {
+            Randomize::On
+        },
         reboot: if setup.no_reboot {
             kernel::boot::Reboot::Exit
         } else {
@@ -91,7 +95,11 @@ fn start_drivers(setup: &Setup, params: &Params) {
         Ok(directory) => log::info!("umid directory: {}", directory.display()),
         Err(error) => log::warn!("{error}"),
     }
-    let hostfs_args = setup.hostfs.as_deref().map(hostfs::HostfsArgs::parse).unwrap_or_default();
+    let hostfs_args = setup
+        .hostfs
+        .as_deref()
+        .map(hostfs::HostfsArgs::parse)
+        .unwrap_or_default();
     hostfs::register(hostfs_args);
     drivers::start(&setup.lines, &params.consoles);
     ubd::configure(&setup.ubd);

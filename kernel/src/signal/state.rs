@@ -6,7 +6,7 @@
 use super::info::{SigSet, Signal};
 use super::queue::Pending;
 use crate::abi_struct;
-use crate::task::{ExitStatus, Pid, Task};
+use crate::task::{ExitStatus, Pid, Process, Task};
 
 /// What belongs to one task.
 #[derive(Debug, Default)]
@@ -141,10 +141,27 @@ impl Default for GroupSignals {
     }
 }
 
+impl Process {
+    /// Signals pending for the whole group.
+    pub fn shared_pending(&self) -> SigSet {
+        self.signals.lock().pending.set()
+    }
+}
+
 impl Task {
     /// Its signal mask.
     pub fn blocked(&self) -> SigSet {
         self.signals.lock().blocked
+    }
+
+    /// Signals pending for it alone.
+    pub fn own_pending(&self) -> SigSet {
+        self.signals.lock().pending.set()
+    }
+
+    /// Whether it stands still (job control).
+    pub fn is_stopped(&self) -> bool {
+        self.signals.lock().stop_pending == StopMark::Stopped
     }
 
     /// Signals pending for it, its own and the group's.

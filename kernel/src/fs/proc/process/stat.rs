@@ -5,7 +5,6 @@ use core::fmt::Write;
 use super::space;
 use super::subject::{Found, Scope};
 use crate::fs::pseudo::Seq;
-use crate::signal::state::StopMark;
 use crate::sys::sched;
 use crate::task::times::Usage;
 use crate::task::{Task, table};
@@ -22,7 +21,7 @@ pub(super) fn state(task: &Task) -> char {
     if task.is_exited() {
         return 'Z';
     }
-    if task.signals.lock().stop_pending == StopMark::Stopped {
+    if task.is_stopped() {
         return 'T';
     }
     task.thread().map_or('R', |thread| thread.state_letter())
@@ -118,12 +117,7 @@ pub(super) fn stat(found: &Found, out: &mut Seq) -> Result<()> {
         address(program.start_stack)
     );
     let signals = |set: u64| set & 0x7fff_ffff;
-    seq!(
-        out,
-        "{} {} ",
-        signals(task.signals.lock().pending.set().0),
-        signals(task.blocked().0)
-    );
+    seq!(out, "{} {} ", signals(task.own_pending().0), signals(task.blocked().0));
     seq!(out, "{} {} ", signals(ignored.0), signals(caught.0));
     let waits = accessible && matches!(state(task), 'S' | 'D');
     seq!(out, "{} 0 0 {exit_signal} ", u32::from(waits));

@@ -95,8 +95,8 @@ pub(super) fn show(found: &Found, out: &mut Seq) -> Result<()> {
         process.limit(Resource::SIGPENDING)
     );
     let (ignored, caught) = process.actions().sets();
-    let own = task.signals.lock().pending.set();
-    let shared = process.signals.lock().pending.set();
+    let own = task.own_pending();
+    let shared = process.shared_pending();
     for (name, set) in [
         ("SigPnd", own),
         ("ShdPnd", shared),
