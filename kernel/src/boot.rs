@@ -17,7 +17,7 @@ use crate::vfs::mount::{self, MountFlags};
 use crate::vfs::open::{OpenHow, open};
 use crate::vfs::walk::{WalkContext, WalkFlags};
 use crate::vfs::{DevT, Mode, OpenFlags, registry};
-use crate::{Errno, Result, block, device, exec, fs, mm, task, tty};
+use crate::{Errno, Result, block, device, exec, fs, mm, sys, task, tty};
 
 /// What the command line decides.
 pub struct Config {
@@ -55,8 +55,11 @@ pub fn start(config: Config) {
     let config = CONFIG.call_once(|| config);
     mm::layout::set_randomize(config.randomize);
     fs::tmpfs::set_total_memory(config.memory);
+    sys::memory::set_total(config.memory);
+    fs::proc::system::set_command_line(&config.command_line);
     device::init();
     fs::init();
+    sys::init();
     if let Err(error) = tty::init() {
         log::error!("terminals cannot be registered: {error}");
     }

@@ -1,5 +1,8 @@
 //! The boot: the first kernel thread brings up the rooms, mounts the root, and starts init.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
 use arch_um::exit::kernel_panic;
 use arch_um::printk;
 use kernel::Errno;
@@ -81,6 +84,12 @@ fn start_kernel(setup: &Setup, params: &Params) {
             kernel::boot::Reboot::Restart
         },
     });
+    if !setup.no_reboot {
+        let argv: Vec<CString> = std::env::args_os()
+            .filter_map(|arg| CString::new(arg.as_bytes()).ok())
+            .collect();
+        kernel::sys::reboot::on_restart(Box::new(move || arch_um::exit::restart(&argv)));
+    }
     log::info!("Memory: {}K available", setup.memory >> 10);
     log::info!(
         "smp: Brought up 1 node, {} CPU{}",

@@ -11,7 +11,7 @@ use crate::device::node::{self, DeviceNode, NodeListener};
 use crate::task::Cred;
 use crate::vfs::dentry::Dentry;
 use crate::vfs::inode::{FsFlags, MountSource, NewNode};
-use crate::vfs::mount::{Mount, MountFlags, mount_at};
+use crate::vfs::mount::Mount;
 use crate::vfs::walk::{Last, Parent};
 use crate::vfs::{FileSystem, FileSystemType, Mode, Path, namei, registry};
 use crate::{Errno, Result};
@@ -120,18 +120,4 @@ impl NodeListener for Listener {
 pub fn init() {
     registry::register(&DevTmpFsType);
     node::listen(Arc::new(Listener));
-}
-
-/// Mounts it on /dev, as the boot does after the root file system.
-///
-/// # Errors
-/// `ENOENT`, `ENOTDIR` when the root has no such directory.
-pub fn mount_on_dev() -> Result<()> {
-    let source = MountSource {
-        source: b"devtmpfs".to_vec(),
-        ..MountSource::default()
-    };
-    mount_at("devtmpfs", &source, MountFlags::NOSUID | MountFlags::RELATIME, b"/dev")?;
-    log::info!("devtmpfs: mounted");
-    Ok(())
 }

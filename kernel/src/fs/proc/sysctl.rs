@@ -16,6 +16,7 @@ use super::system_names;
 use crate::device::random;
 use crate::fs::pseudo::text::{number, word};
 use crate::fs::pseudo::{Node, Seq, Text, Tree};
+use crate::mm::layout::{self, Randomize};
 use crate::sys::utsname;
 use crate::task::pid::PID_MAX;
 use crate::task::table;
@@ -199,7 +200,16 @@ fn kernel(tree: &Arc<Tree>) {
     kept_text(tree, "poweroff_cmd", "/sbin/poweroff", 255);
     kept_text(tree, "printk_devkmsg", "on", 10);
     tree.add("printk", Node::setting(0o644, show_printk, store_printk));
-    kept(tree, "randomize_va_space", 2, 0, 2);
+    let randomize = |new| {
+        layout::set_randomize(match new {
+            0 => Randomize::Off,
+            1 | 2 => Randomize::On,
+            _ => return Err(Errno::EINVAL),
+        });
+        Ok(())
+    };
+    let randomized = || if layout::randomize() == Randomize::On { 2 } else { 0 };
+    owned(tree, "randomize_va_space", randomized, randomize);
     random_files(&tree.dir("random"));
 }
 
