@@ -14,5 +14,6 @@ pub mod tmpfs;
 pub fn init() {
     tmpfs::init();
     devtmpfs::init();
+    devpts::init();
     proc::init();
 }

@@ -33,6 +33,11 @@ const MAGIC: u64 = 0x1cd1;
 /// Instances, oldest first.
 static INSTANCES: SpinLock<Vec<Weak<Instance>>> = SpinLock::new(&order::LEAF, Vec::new());
 
+/// Registers it.
+pub fn init() {
+    crate::vfs::registry::register(&DevptsType);
+}
+
 /// The type `devpts`.
 pub struct DevptsType;
 
