@@ -19,6 +19,7 @@ pub mod io;
 pub mod mm;
 pub mod page_cache;
 pub mod signal;
+pub mod socket;
 pub mod sys;
 pub mod syscall;
 pub mod task;

@@ -7,6 +7,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::abi::Abi;
 use crate::io::{Sink, Source};
 use crate::task;
@@ -159,18 +161,19 @@ impl UserSlice {
 
     /// As the destination of a read.
     pub fn writer(self) -> UserIo {
-        UserIo::new(vec![self])
+        UserIo::over(smallvec![self])
     }
 
     /// As the origin of a write.
     pub fn reader(self) -> UserIo {
-        UserIo::new(vec![self])
+        UserIo::over(smallvec![self])
     }
 }
 
 /// A walk over guest buffers, in either direction (`readv(2)`, `writev(2)`).
 pub struct UserIo {
-    slices: Vec<UserSlice>,
+    /// One buffer, the common case, costs no allocation.
+    slices: SmallVec<[UserSlice; 1]>,
     index: usize,
     offset: usize,
     left: usize,
@@ -179,6 +182,10 @@ pub struct UserIo {
 impl UserIo {
     /// Over `slices` in order; their lengths add up to at most `MAX_RW_COUNT` (the caller has cut them).
     pub fn new(slices: Vec<UserSlice>) -> Self {
+        Self::over(SmallVec::from_vec(slices))
+    }
+
+    fn over(slices: SmallVec<[UserSlice; 1]>) -> Self {
         let left = slices.iter().map(|slice| slice.len).sum();
         Self {
             slices,

@@ -72,6 +72,21 @@ table! {
     38 setitimer => crate::time::itimer::sys_setitimer, (0, 1, 2);
     39 getpid => crate::task::ids::sys_getpid, ();
     40 sendfile => crate::vfs::calls::transfer::sys_sendfile, (0, 1, 2, 3);
+    41 socket => crate::socket::calls::sys_socket, (0, 1, 2);
+    42 connect => crate::socket::calls::sys_connect, (0, 1, 2);
+    43 accept => crate::socket::calls::sys_accept, (0, 1, 2);
+    44 sendto => crate::socket::calls::sys_sendto, (0, slice(1, 2), 3, 4, 5);
+    45 recvfrom => crate::socket::calls::sys_recvfrom, (0, slice(1, 2), 3, 4, 5);
+    46 sendmsg => crate::socket::calls::sys_sendmsg, (0, 1, 2);
+    47 recvmsg => crate::socket::calls::sys_recvmsg, (0, 1, 2);
+    48 shutdown => crate::socket::calls::sys_shutdown, (0, 1);
+    49 bind => crate::socket::calls::sys_bind, (0, 1, 2);
+    50 listen => crate::socket::calls::sys_listen, (0, 1);
+    51 getsockname => crate::socket::calls::sys_getsockname, (0, 1, 2);
+    52 getpeername => crate::socket::calls::sys_getpeername, (0, 1, 2);
+    53 socketpair => crate::socket::calls::sys_socketpair, (0, 1, 2, 3);
+    54 setsockopt => crate::socket::options::sys_setsockopt, (0, 1, 2, 3, 4);
+    55 getsockopt => crate::socket::options::sys_getsockopt, (0, 1, 2, 3, 4);
     56 clone => crate::task::clone::sys_clone, (0, 1, 2, 3, 4);
     57 fork => crate::task::clone::sys_fork, ();
     58 vfork => crate::task::clone::sys_vfork, ();
@@ -283,6 +298,7 @@ table! {
     285 fallocate => crate::vfs::calls::sync::sys_fallocate, (0, 1, 2, 3);
     286 timerfd_settime => crate::time::timerfd::sys_timerfd_settime, (0, 1, 2, 3);
     287 timerfd_gettime => crate::time::timerfd::sys_timerfd_gettime, (0, 1);
+    288 accept4 => crate::socket::calls::sys_accept4, (0, 1, 2, 3);
     289 signalfd4 => crate::signal::signalfd::sys_signalfd4, (0, 1, 2, 3);
     290 eventfd2 => crate::vfs::eventfd::sys_eventfd2, (0, 1);
     291 epoll_create1 => crate::vfs::epoll::sys_epoll_create1, (0);
@@ -293,6 +309,7 @@ table! {
     296 pwritev => crate::vfs::calls::io::sys_pwritev, (0, 1, 2, 3);
     297 rt_tgsigqueueinfo => crate::signal::kill::sys_rt_tgsigqueueinfo, (0, 1, 2, 3);
     298 perf_event_open => crate::sys::absent::sys_perf_event_open, ();
+    299 recvmmsg => crate::socket::calls::sys_recvmmsg, (0, 1, 2, 3, 4);
     300 fanotify_init => crate::sys::absent::sys_fanotify_init, ();
     301 fanotify_mark => crate::sys::absent::sys_fanotify_mark, ();
     302 prlimit64 => crate::task::rlimit::sys_prlimit64, (0, 1, 2, 3);
@@ -300,6 +317,7 @@ table! {
     304 open_by_handle_at => crate::sys::absent::sys_open_by_handle_at, ();
     305 clock_adjtime => crate::time::adjtime::sys_clock_adjtime, (0, 1);
     306 syncfs => crate::vfs::calls::sync::sys_syncfs, (0);
+    307 sendmmsg => crate::socket::calls::sys_sendmmsg, (0, 1, 2, 3);
     308 setns => crate::task::unshare::sys_setns, (0);
     309 getcpu => crate::sys::info::sys_getcpu, (0, 1);
     310 process_vm_readv => crate::task::vm_access::sys_process_vm_readv, (0, 1, 2, 3, 4, 5);

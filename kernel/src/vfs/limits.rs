@@ -3,12 +3,12 @@
 use crate::signal::{SigInfo, Signal, send};
 use crate::syscall::Context;
 use crate::task;
-use crate::task::rlimit::Resource;
+use crate::task::rlimit::{NR_OPEN, Resource};
 
 /// Descriptors: `RLIMIT_NOFILE`. Kernel threads have Linux's hard default.
 pub fn open_files() -> usize {
     match task::try_current() {
-        Some(task) => usize::try_from(task.process().limit(Resource::NOFILE)).unwrap_or(usize::MAX),
+        Some(task) => task.process().limit(Resource::NOFILE).min(NR_OPEN) as usize,
         None => 4096,
     }
 }

@@ -316,6 +316,8 @@ fn umount(mount: Arc<Mount>, flags: u32) -> Result<()> {
             change.detach(child);
         }
         change.detach(&mount);
+        // Instances are let go after the tree is free for others.
+        drop(change);
         return Ok(());
     }
     if !below.is_empty() || mount::is_busy(&mount, 1) {

@@ -239,10 +239,16 @@ impl FileOps for Tree {
 impl Drop for Tree {
     fn drop(&mut self) {
         if !self.top.is_attached() {
-            let change = mount::change();
-            for mount in mount::below(&self.top).iter().rev() {
-                change.detach(mount);
-            }
+            let below = {
+                let change = mount::change();
+                let below = mount::below(&self.top);
+                for mount in below.iter().rev() {
+                    change.detach(mount);
+                }
+                below
+            };
+            // Instances are let go after the tree is free for others.
+            drop(below);
         }
     }
 }
