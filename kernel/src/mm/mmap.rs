@@ -347,10 +347,14 @@ fn file_backing(file: Arc<File>, request: &Request) -> Result<(VmaBacking, VmFla
     if request.flags.contains(MmapFlags::GROWSDOWN) {
         return Err(Errno::EINVAL);
     }
+    // Counted before the file is asked, so that no seal against writing comes between.
+    let mut writer = None;
     let backing = if request.shared && flags.contains(VmFlags::MAY_WRITE) {
+        writer = file.inode().map(|inode| WritableMapping::new(&*inode));
         match file.ops().map(&file, Access::READ | Access::WRITE) {
             // Sealed against writing: it can still be mapped to be read.
             Err(Errno::EPERM) if !request.prot.contains(Prot::WRITE) => {
+                writer = None;
                 flags -= VmFlags::MAY_WRITE;
                 file.ops().map(&file, Access::READ)?
             }
@@ -362,19 +366,12 @@ fn file_backing(file: Arc<File>, request: &Request) -> Result<(VmaBacking, VmFla
     if matches!(backing, MapBacking::Zero) && request.shared {
         return Ok((shared_memory(request.len)?, VmFlags::MAY_ALL));
     }
-    let writes = request.shared && flags.contains(VmFlags::MAY_WRITE);
-    let writer = file
-        .inode()
-        .filter(|_| writes)
-        .map(|inode| WritableMapping::new(&*inode));
-    Ok((
-        VmaBacking::File(Arc::new(MappedFile {
-            file,
-            backing,
-            _writer: writer,
-        })),
-        flags,
-    ))
+    let mapped = MappedFile {
+        file,
+        backing,
+        _writer: writer,
+    };
+    Ok((VmaBacking::File(Arc::new(mapped)), flags))
 }
 
 /// `remap_file_pages(2)`, as Linux does it since 4.0: one more mapping of the same file.

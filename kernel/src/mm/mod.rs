@@ -11,14 +11,20 @@
 //! asked for anything that may sleep on file locks, nor across a user copy; files are let go of after it ([`tree::Detached`]).
 
 pub mod access;
+pub mod anon_name;
 pub mod brk;
 pub mod cached;
 pub mod fault;
 pub mod layout;
 pub mod limits;
+pub mod madvise;
 pub mod maps;
+pub mod memfd;
+pub mod mlock;
 pub mod mmap;
 pub mod mprotect;
+pub mod mremap;
+pub mod msync;
 pub mod space;
 pub mod tree;
 pub mod vma;

@@ -63,6 +63,10 @@ table! {
     22 pipe => crate::vfs::calls::open::sys_pipe, (0);
     23 select => crate::vfs::calls::poll::sys_select, (0, 1, 2, 3, 4);
     24 sched_yield => crate::task::ids::sys_sched_yield, ();
+    25 mremap => crate::mm::mremap::sys_mremap, (0, 1, 2, 3, 4);
+    26 msync => crate::mm::msync::sys_msync, (0, 1, 2);
+    27 mincore => crate::mm::msync::sys_mincore, (0, 1, 2);
+    28 madvise => crate::mm::madvise::sys_madvise, (0, 1, 2);
     32 dup => crate::vfs::calls::descriptor::sys_dup, (0);
     33 dup2 => crate::vfs::calls::descriptor::sys_dup2, (0, 1);
     34 pause => crate::signal::mask::sys_pause, ();
@@ -172,6 +176,10 @@ table! {
     146 sched_get_priority_max => crate::sys::sched::sys_sched_get_priority_max, (0);
     147 sched_get_priority_min => crate::sys::sched::sys_sched_get_priority_min, (0);
     148 sched_rr_get_interval => crate::sys::sched::sys_sched_rr_get_interval, (0, 1);
+    149 mlock => crate::mm::mlock::sys_mlock, (0, 1);
+    150 munlock => crate::mm::mlock::sys_munlock, (0, 1);
+    151 mlockall => crate::mm::mlock::sys_mlockall, (0);
+    152 munlockall => crate::mm::mlock::sys_munlockall, ();
     153 vhangup => crate::tty::sys_vhangup, ();
     154 modify_ldt => crate::sys::absent::sys_modify_ldt, ();
     155 pivot_root => crate::vfs::calls::mount::sys_pivot_root, (0, 1);
@@ -329,11 +337,13 @@ table! {
     316 renameat2 => crate::vfs::calls::names::sys_renameat2, (0, 1, 2, 3, 4);
     317 seccomp => crate::task::ptrace::sys_seccomp, ();
     318 getrandom => crate::device::random::sys_getrandom, (slice(0, 1), 2);
+    319 memfd_create => crate::mm::memfd::sys_memfd_create, (0, 1);
     320 kexec_file_load => crate::sys::absent::sys_kexec_file_load, ();
     321 bpf => crate::sys::absent::sys_bpf, ();
     322 execveat => crate::exec::run::sys_execveat, (0, 1, 2, 3, 4);
     323 userfaultfd => crate::sys::absent::sys_userfaultfd, ();
     324 membarrier => crate::task::membarrier::sys_membarrier, (0, 1, 2);
+    325 mlock2 => crate::mm::mlock::sys_mlock2, (0, 1, 2);
     326 copy_file_range => crate::vfs::calls::transfer::sys_copy_file_range, (0, 1, 2, 3, 4, 5);
     327 preadv2 => crate::vfs::calls::io::sys_preadv2, (0, 1, 2, 3, 4, 5);
     328 pwritev2 => crate::vfs::calls::io::sys_pwritev2, (0, 1, 2, 3, 4, 5);
@@ -361,6 +371,7 @@ table! {
     437 openat2 => crate::vfs::calls::open::sys_openat2, (0, 1, 2, 3);
     438 pidfd_getfd => crate::task::pidfd::sys_pidfd_getfd, (0, 1, 2);
     439 faccessat2 => crate::vfs::calls::stat::sys_faccessat2, (0, 1, 2, 3);
+    440 process_madvise => crate::mm::madvise::sys_process_madvise, (0, 1, 2, 3, 4);
     441 epoll_pwait2 => crate::vfs::epoll::sys_epoll_pwait2, (0, 1, 2, 3, 4, 5);
     442 mount_setattr => crate::vfs::calls::mount_api::sys_mount_setattr, (0, 1, 2, 3, 4);
     443 quotactl_fd => crate::sys::absent::sys_quotactl_fd, ();

@@ -64,7 +64,7 @@ pub(super) fn close(cx: &Context, fd: Fd) {
 }
 
 /// The process behind a descriptor, and whether waiting through it must not block. `EBADF` for another kind of file.
-pub(super) fn process_of(cx: &Context, fd: Fd) -> Result<(Arc<Process>, bool)> {
+pub(crate) fn process_of(cx: &Context, fd: Fd) -> Result<(Arc<Process>, bool)> {
     let file = cx.files().get(fd)?;
     let pidfd = file.ops_as::<PidFd>().ok_or(Errno::EBADF)?;
     Ok((pidfd.process.clone(), file.is_nonblocking()))

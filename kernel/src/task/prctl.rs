@@ -36,6 +36,7 @@ mod option {
     pub const MCE_KILL: i32 = 33;
     pub const MCE_KILL_GET: i32 = 34;
     pub const SET_MM: i32 = 35;
+    pub const SET_VMA: i32 = 0x5356_4d41;
     pub const SET_CHILD_SUBREAPER: i32 = 36;
     pub const GET_CHILD_SUBREAPER: i32 = 37;
     pub const SET_NO_NEW_PRIVS: i32 = 38;
@@ -124,6 +125,7 @@ pub fn sys_prctl(cx: &Context, option: i32, arg2: u64, arg3: u64, arg4: u64, arg
             arch_um::stub!("prctl PR_SET_MM");
             Err(Errno::EINVAL)
         }
+        option::SET_VMA => crate::mm::anon_name::set_vma(cx, arg2, arg3, arg4, UserAddr(arg5)),
         option::SET_CHILD_SUBREAPER => set_subreaper(task, arg2),
         option::GET_CHILD_SUBREAPER => {
             let is = task.process().with_attributes(|attributes| attributes.is_subreaper);

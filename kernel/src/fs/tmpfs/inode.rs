@@ -186,13 +186,16 @@ impl TmpInode {
         Ok(self.attr.lock().seals)
     }
 
-    /// `F_ADD_SEALS`. `EPERM` when sealed against seals.
+    /// `F_ADD_SEALS`. `EPERM` when sealed against seals, `EBUSY` for a seal against writing while a mapping may write.
     pub fn add_seals(&self, seals: u32) -> Result<()> {
         // Under the contents' lock, so that no write is under way.
         let _content = self.content()?.write();
         let mut attr = self.attr.lock();
         if attr.seals & SEAL_SEAL != 0 {
             return Err(Errno::EPERM);
+        }
+        if seals & SEAL_WRITE != 0 && crate::mm::writers::writable_mappings(self) != 0 {
+            return Err(Errno::EBUSY);
         }
         attr.seals |= seals;
         Ok(())
