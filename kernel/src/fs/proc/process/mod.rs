@@ -26,6 +26,7 @@ use crate::fs::pseudo::{MadeLink, Node, Tree};
 use crate::task::{self, Pid, Process, table};
 use crate::vfs::FileType;
 use crate::{Errno, Result};
+pub use status::ranges;
 use subject::Subject;
 
 /// The number that `name` spells: decimal, no leading zero.
