@@ -206,3 +206,24 @@ pub fn run_program(cx: &Context, path: &str, args: &[String], environment: &[Str
     let envp: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
     exec::exec_from_kernel(cx, path.as_bytes(), &argv, &envp)
 }
+
+/// Shells that people name as init to work in.
+const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox", "fish"];
+
+/// Makes a shell that is init the leader of a session on the console, so that ^C, ^Z and job control work in it.
+///
+/// Linux leaves /dev/console without a session, and a shell as init without job control: real inits make sessions themselves, and for them nothing
+/// changes here. A shell never does.
+pub fn give_shell_the_console(cx: &Context, init: &str) {
+    let name = init.rsplit('/').next().unwrap_or(init);
+    if !SHELLS.contains(&name) {
+        return;
+    }
+    let taken = task::jobctl::sys_setsid(cx).and_then(|_| {
+        let console = tty::console::current().ok_or(Errno::ENODEV)?;
+        tty::jobctl::set_controlling(&console, tty::jobctl::Steal::No, crate::vfs::Access::READ)
+    });
+    if let Err(error) = taken {
+        log::debug!("{init} gets no job control on the console: {error}");
+    }
+}

@@ -180,6 +180,7 @@ fn run_init(cx: &Context, params: &Params) {
         log::info!("Run {init} as init process");
         log::debug!("  with arguments:\n    {init}\n    {}", params.init_args.join("\n    "));
         log::debug!("  with environment:\n    {}", params.environment.join("\n    "));
+        kernel::boot::give_shell_the_console(cx, init);
         match kernel::boot::run_program(cx, init, &params.init_args, &params.environment) {
             Ok(()) => return,
             Err(error) if params.init.is_some() => {
