@@ -37,12 +37,17 @@ pub(super) fn find(cx: &Context, pid: Pid) -> Result<Arc<Task>> {
     }
 }
 
+/// As [`find`]; no task has a negative number (`ESRCH`).
+fn find_any(cx: &Context, pid: Pid) -> Result<Arc<Task>> {
+    if pid.0 < 0 { Err(Errno::ESRCH) } else { find(cx, pid) }
+}
+
 /// `sched_setaffinity(2)`.
 pub fn sys_sched_setaffinity(cx: &Context, pid: Pid, len: u32, mask: UserAddr) -> Result<usize> {
     let mut bytes = [0; MASK_BYTES];
     let len = (len as usize).min(MASK_BYTES);
     mask.read(&mut bytes[..len])?;
-    let task = find(cx, pid)?;
+    let task = find_any(cx, pid)?;
     sched::require_control(cx, &task)?;
     let wanted = u64::from_le_bytes(bytes) & possible();
     if wanted == 0 {
@@ -58,7 +63,7 @@ pub fn sys_sched_getaffinity(cx: &Context, pid: Pid, len: u32, mask: UserAddr) -
     if (len as usize).saturating_mul(8) < arch_um::cpu::count() || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let task = find(cx, pid)?;
+    let task = find_any(cx, pid)?;
     let count = (len as usize).min(MASK_BYTES);
     mask.write(&of(&task).to_le_bytes()[..count])?;
     Ok(count)
