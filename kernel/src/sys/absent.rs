@@ -18,6 +18,30 @@ macro_rules! absent {
 }
 
 absent! {
+    sys_shmget, "shmget";
+    sys_shmat, "shmat";
+    sys_shmctl, "shmctl";
+    sys_semget, "semget";
+    sys_semop, "semop";
+    sys_semctl, "semctl";
+    sys_shmdt, "shmdt";
+    sys_msgget, "msgget";
+    sys_msgsnd, "msgsnd";
+    sys_msgrcv, "msgrcv";
+    sys_msgctl, "msgctl";
+    sys_set_thread_area, "set_thread_area";
+    sys_get_thread_area, "get_thread_area";
+    sys_semtimedop, "semtimedop";
+    sys_mq_open, "mq_open";
+    sys_mq_unlink, "mq_unlink";
+    sys_mq_timedsend, "mq_timedsend";
+    sys_mq_timedreceive, "mq_timedreceive";
+    sys_mq_notify, "mq_notify";
+    sys_mq_getsetattr, "mq_getsetattr";
+    sys_process_mrelease, "process_mrelease";
+    sys_open_tree_attr, "open_tree_attr";
+    sys_file_getattr, "file_getattr";
+    sys_file_setattr, "file_setattr";
     sys_modify_ldt, "modify_ldt";
     sys_sysctl, "_sysctl";
     sys_acct, "acct";
@@ -35,12 +59,10 @@ absent! {
     sys_tuxcall, "tuxcall";
     sys_security, "security";
     sys_uselib, "uselib";
-    sys_ustat, "ustat";
     sys_sysfs, "sysfs";
     sys_lookup_dcookie, "lookup_dcookie";
     sys_epoll_ctl_old, "epoll_ctl_old";
     sys_epoll_wait_old, "epoll_wait_old";
-    sys_remap_file_pages, "remap_file_pages";
     sys_vserver, "vserver";
     sys_kexec_load, "kexec_load";
     sys_kexec_file_load, "kexec_file_load";
@@ -69,7 +91,6 @@ absent! {
     sys_fanotify_mark, "fanotify_mark";
     sys_name_to_handle_at, "name_to_handle_at";
     sys_open_by_handle_at, "open_by_handle_at";
-    sys_pkey_mprotect, "pkey_mprotect";
     sys_memfd_secret, "memfd_secret";
     sys_landlock_create_ruleset, "landlock_create_ruleset";
     sys_landlock_add_rule, "landlock_add_rule";
@@ -83,6 +104,9 @@ absent! {
     sys_rseq_slice_yield, "rseq_slice_yield";
     sys_cachestat, "cachestat";
     sys_mseal, "mseal";
+    sys_futex_wake, "futex_wake";
+    sys_futex_wait, "futex_wait";
+    sys_futex_requeue, "futex_requeue";
     sys_listns, "listns";
 }
 

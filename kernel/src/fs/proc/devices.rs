@@ -5,8 +5,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use crate::block::disk::disks;
-use crate::device::{char, misc};
+use crate::device::{char, misc, node};
 use crate::fs::pseudo::{Seq, Tree};
+use crate::tty::console;
 use crate::{Result, seq};
 
 pub(super) fn fill(tree: &Arc<Tree>) {
@@ -17,6 +18,7 @@ pub(super) fn fill(tree: &Arc<Tree>) {
         }
         Ok(())
     });
+    tree.text("consoles", 0o444, consoles);
     tree.text("iomem", 0o400, |_| Ok(()));
     tree.text("ioports", 0o400, |_| Ok(()));
 }
@@ -33,6 +35,25 @@ fn devices(out: &mut Seq) -> Result<()> {
         .collect();
     for (major, name) in majors {
         seq!(out, "{major:3} {name}\n");
+    }
+    Ok(())
+}
+
+/// Each console: name, what it can do, flags (enabled, behind /dev/console, takes messages), number.
+fn consoles(out: &mut Seq) -> Result<()> {
+    let current = console::current().map(|tty| String::from(tty.name()));
+    let nodes = node::nodes();
+    for name in console::named() {
+        let Some(node) = nodes.iter().find(|node| node.name == name) else {
+            continue;
+        };
+        let preferred = if current.as_deref() == Some(&*name) { 'C' } else { ' ' };
+        seq!(
+            out,
+            "{name:<21}-WU (E{preferred}  p  )  {:3}:{}\n",
+            node.dev.major,
+            node.dev.minor
+        );
     }
     Ok(())
 }

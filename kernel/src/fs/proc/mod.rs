@@ -9,6 +9,7 @@
 pub mod cpuinfo;
 pub mod devices;
 pub mod disks;
+mod locks;
 pub mod meminfo;
 pub mod options;
 pub mod process;
@@ -100,6 +101,7 @@ pub fn root() -> &'static Arc<Tree> {
         tree.text("cpuinfo", 0o444, cpuinfo::show);
         devices::fill(&tree);
         disks::fill(&tree);
+        locks::fill(&tree);
         process::fill(&tree);
         sysctl::fill(&tree.dir("sys"));
         tree
