@@ -240,13 +240,16 @@ impl UnixSocket {
             }
             state.own_cred
         };
-        let target_cred = target.state.lock().own_cred;
+        let (target_cred, target_address) = {
+            let state = target.state.lock();
+            (state.own_cred, state.address.clone())
+        };
         let server = Self::new(self.kind, target_cred);
         {
             let mut state = server.state.lock();
             state.peer = Some(self.this.clone());
             state.peer_cred = Some(own);
-            state.address = target.address();
+            state.address = target_address;
         }
         let deadline = self.write_deadline();
         let enqueue = || {

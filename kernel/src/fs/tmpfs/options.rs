@@ -159,7 +159,6 @@ fn decimal(value: Option<&[u8]>) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
 
     fn option(key: &str, value: &str) -> MountOption {
         MountOption {
@@ -177,6 +176,6 @@ mod tests {
         assert_eq!(options.pages, Some(((1u64 << 30) / 100 * 25).div_ceil(PAGE)));
         assert!(options.show().contains(",mode=700"));
         assert_eq!(options.apply(&[option("size", "")]), Err(Errno::EINVAL));
-        assert_eq!(options.apply(&vec![option("sise", "1")]), Err(Errno::EINVAL));
+        assert_eq!(options.apply(&[option("sise", "1")]), Err(Errno::EINVAL));
     }
 }
