@@ -72,15 +72,20 @@ impl HostTerminal {
     /// Raw mode, if we may: a background process that changes a terminal disturbs who is in front.
     fn apply(&self) {
         if let Some(raw) = &self.raw
+            && !arch_um::exit::in_progress()
             && tty::is_foreground(self.fd.as_fd())
             && tty::set_settings(self.fd.as_fd(), raw).is_ok()
         {
-            self.is_raw.store(true, Ordering::Relaxed);
+            self.is_raw.store(true, Ordering::SeqCst);
+            // A panic sends SIGCONT to everybody, us included, and gives the terminals back at the same time: the last word is the user's.
+            if arch_um::exit::in_progress() {
+                self.restore();
+            }
         }
     }
 
     fn restore(&self) {
-        if self.is_raw.swap(false, Ordering::Relaxed) && tty::is_foreground(self.fd.as_fd()) {
+        if self.is_raw.swap(false, Ordering::SeqCst) && tty::is_foreground(self.fd.as_fd()) {
             // A terminal that is gone needs nothing.
             let _ = tty::set_settings(self.fd.as_fd(), &self.old);
         }
