@@ -36,6 +36,8 @@ pub struct Input {
     eagerness: Eagerness,
     source: OnceLock<Source>,
     tty: OnceLock<Weak<Tty>>,
+    /// A reader found nothing since the host was last read.
+    wanted: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -43,12 +45,14 @@ impl Input {
     /// Over a host file; nothing is read before [`start`](Self::start).
     pub fn new(host: Host, eagerness: Eagerness) -> Arc<Self> {
         let (source, tty) = (OnceLock::new(), OnceLock::new());
+        let (wanted, ended) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self {
             host,
             eagerness,
             source,
             tty,
-            ended: AtomicBool::new(false),
+            wanted,
+            ended,
         })
     }
 
@@ -69,8 +73,13 @@ impl Input {
         Ok(())
     }
 
-    /// Reads again: there is room, or somebody waits, or we are in the foreground.
-    pub fn resume(&self) {
+    /// A reader finds nothing: reads.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+        self.resume();
+    }
+
+    fn resume(&self) {
         if !self.ended.load(Ordering::Relaxed)
             && let Some(source) = self.source.get()
         {
@@ -109,6 +118,8 @@ impl Input {
             }
             self.resume();
         }
+        // Before the bytes can be seen: who wants more after having read them must not be overlooked below.
+        self.wanted.store(false, Ordering::SeqCst);
         let mut chunk = [0; CHUNK];
         match fd::read(self.host.fd.as_fd(), &mut chunk[..room.min(CHUNK)]) {
             // `^D` at a host terminal that is not raw: an end that more can follow.
@@ -121,6 +132,9 @@ impl Input {
                 tty.receive(&chunk[..count]);
                 if self.eagerness == Eagerness::OnDemand && tty.has_input() {
                     self.pause();
+                    if self.wanted.load(Ordering::SeqCst) {
+                        self.resume();
+                    }
                 }
             }
             Err(Errno::EAGAIN) => {}

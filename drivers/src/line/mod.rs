@@ -305,7 +305,7 @@ impl TtyDriver for Line {
 
     fn input_wanted(&self) {
         if let Some(input) = self.input() {
-            input.resume();
+            input.want();
         }
     }
 
