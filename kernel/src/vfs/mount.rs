@@ -53,8 +53,8 @@ pub struct Mount {
     source: Vec<u8>,
     flags: AtomicU32,
     point: SpinLock<Option<Path>>,
-    /// `MNT_EXPIRE` came by and found it idle.
-    expiring: AtomicBool,
+    /// 0 until `MNT_EXPIRE` comes by and finds it idle; then 1 and one more for each walk into it.
+    expiring: AtomicU32,
     /// Was taken out of the tree, or never was in it.
     attached: AtomicBool,
 }
@@ -86,7 +86,7 @@ impl Mount {
             source,
             flags: AtomicU32::new(flags.bits()),
             point: SpinLock::new(&POINT, None),
-            expiring: AtomicBool::new(false),
+            expiring: AtomicU32::new(0),
             attached: AtomicBool::new(false),
         })
     }
@@ -169,15 +169,21 @@ impl Mount {
         !self.flags().contains(MountFlags::NOSUID)
     }
 
-    /// For `MNT_EXPIRE`: sets the mark, says whether it was set.
+    /// For `MNT_EXPIRE`: whether nobody walked into it since the last mark but the one who asks; else marks it.
     pub(super) fn mark_expiring(&self) -> bool {
-        self.expiring.swap(true, Ordering::AcqRel)
+        let only_the_asker = self.expiring.load(Ordering::Acquire) == 2;
+        if !only_the_asker {
+            self.expiring.store(1, Ordering::Release);
+        }
+        only_the_asker
     }
 
-    /// It was used: the mark of `MNT_EXPIRE` goes.
-    pub(super) fn used(&self) {
-        if self.expiring.load(Ordering::Relaxed) {
-            self.expiring.store(false, Ordering::Release);
+    /// Somebody walks into it.
+    fn used(&self) {
+        if self.expiring.load(Ordering::Relaxed) != 0 {
+            let _ = self
+                .expiring
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |uses| uses.checked_add(1));
         }
     }
 
