@@ -27,6 +27,8 @@ pub mod mremap;
 pub mod msync;
 pub mod space;
 pub mod tree;
+#[cfg(test)]
+mod tree_tests;
 pub mod vma;
 pub mod writers;
 
