@@ -60,6 +60,7 @@ pub fn start(config: Config) {
     device::init();
     fs::init();
     sys::init();
+    mm::oom::start();
     if let Err(error) = tty::init() {
         log::error!("terminals cannot be registered: {error}");
     }

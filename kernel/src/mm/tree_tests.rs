@@ -22,7 +22,9 @@ fn addr(page: u64) -> u64 {
 
 fn object() -> Arc<SharedMemory> {
     static OBJECT: OnceLock<Arc<SharedMemory>> = OnceLock::new();
-    OBJECT.get_or_init(|| Arc::new(SharedMemory::new("test").unwrap())).clone()
+    OBJECT
+        .get_or_init(|| Arc::new(SharedMemory::new("test").unwrap()))
+        .clone()
 }
 
 /// What the model knows of a page.
@@ -36,11 +38,30 @@ struct Page {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Map { start: u64, len: u64, prot: u32, shift: Option<u64> },
-    Carve { start: u64, len: u64 },
-    Protect { start: u64, len: u64, prot: u32 },
-    Lock { start: u64, len: u64 },
-    Search { len: u64, top: u64, align: u64 },
+    Map {
+        start: u64,
+        len: u64,
+        prot: u32,
+        shift: Option<u64>,
+    },
+    Carve {
+        start: u64,
+        len: u64,
+    },
+    Protect {
+        start: u64,
+        len: u64,
+        prot: u32,
+    },
+    Lock {
+        start: u64,
+        len: u64,
+    },
+    Search {
+        len: u64,
+        top: u64,
+        align: u64,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -59,7 +80,10 @@ fn op() -> impl Strategy<Value = Op> {
 fn vma(start: u64, len: u64, prot: u32, shift: Option<u64>) -> Vma {
     let (backing, offset) = match shift {
         // The same object at the same distance joins; another shift does not.
-        Some(shift) => (VmaBacking::SharedAnonymous(object()), (start + shift * 1000) * PAGE_SIZE),
+        Some(shift) => (
+            VmaBacking::SharedAnonymous(object()),
+            (start + shift * 1000) * PAGE_SIZE,
+        ),
         None => (VmaBacking::Anonymous, 0),
     };
     Vma {
@@ -100,8 +124,14 @@ fn check(tree: &VmaTree, model: &[Option<Page>]) -> Result<(), TestCaseError> {
     prop_assert_eq!(&seen[..], model);
     let mapped = model.iter().flatten().count() as u64;
     prop_assert_eq!(tree.counts().total, mapped);
-    prop_assert_eq!(tree.counts().locked, model.iter().flatten().filter(|page| page.locked).count() as u64);
-    let edges = model.windows(2).filter(|two| two[1].is_some() && !joins(two[0], two[1])).count();
+    prop_assert_eq!(
+        tree.counts().locked,
+        model.iter().flatten().filter(|page| page.locked).count() as u64
+    );
+    let edges = model
+        .windows(2)
+        .filter(|two| two[1].is_some() && !joins(two[0], two[1]))
+        .count();
     let mappings = edges + usize::from(model[0].is_some());
     prop_assert_eq!(tree.len(), mappings, "as few mappings as the pages allow");
     Ok(())
@@ -112,7 +142,9 @@ fn search(model: &[Option<Page>], len: u64, top: u64, align: u64, direction: Dir
     let fits = |&start: &u64| {
         addr(start).is_multiple_of(align * PAGE_SIZE)
             && start + len <= top
-            && model[start as usize..(start + len) as usize].iter().all(Option::is_none)
+            && model[start as usize..(start + len) as usize]
+                .iter()
+                .all(Option::is_none)
     };
     match direction {
         Direction::TopDown => (0..PAGES).rev().find(fits),
@@ -195,11 +227,19 @@ fn a_freed_range_can_be_allocated_again_whole() {
     let mut tree = VmaTree::new();
     let whole = BASE..addr(64);
     for _ in 0..64 {
-        let at = tree.find_free(PAGE_SIZE, whole.clone(), PAGE_SIZE, Direction::TopDown).unwrap();
+        let at = tree
+            .find_free(PAGE_SIZE, whole.clone(), PAGE_SIZE, Direction::TopDown)
+            .unwrap();
         tree.insert(vma((at - BASE) / PAGE_SIZE, 1, 3, None));
     }
     assert_eq!(tree.len(), 1);
-    assert_eq!(tree.find_free(PAGE_SIZE, whole.clone(), PAGE_SIZE, Direction::TopDown), None);
+    assert_eq!(
+        tree.find_free(PAGE_SIZE, whole.clone(), PAGE_SIZE, Direction::TopDown),
+        None
+    );
     drop(tree.carve(addr(20)..addr(30)));
-    assert_eq!(tree.find_free(10 * PAGE_SIZE, whole, PAGE_SIZE, Direction::TopDown), Some(addr(20)));
+    assert_eq!(
+        tree.find_free(10 * PAGE_SIZE, whole, PAGE_SIZE, Direction::TopDown),
+        Some(addr(20))
+    );
 }
