@@ -227,21 +227,6 @@ impl SigInfo {
         }
     }
 
-    /// As if sent by `kill(2)` from nobody.
-    pub fn user(signal: Signal) -> Self {
-        let detail = SigDetail::Sender {
-            pid: Pid(0),
-            uid: 0,
-            value: 0,
-        };
-        Self {
-            signal,
-            code: SI_USER,
-            errno: 0,
-            detail,
-        }
-    }
-
     /// A fault of the current instruction at `addr`.
     pub fn fault(signal: Signal, code: i32, addr: u64) -> Self {
         Self {

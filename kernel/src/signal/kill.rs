@@ -35,7 +35,8 @@ fn parse_signal(number: i32) -> Result<Option<Signal>> {
     }
 }
 
-fn info_from(sender: &Task, signal: Signal, code: i32) -> SigInfo {
+/// What `kill(2)` and its kin tell of their caller.
+pub(crate) fn info_from(sender: &Task, signal: Signal, code: i32) -> SigInfo {
     let detail = SigDetail::Sender {
         pid: sender.process().pid(),
         uid: sender.cred().uid,

@@ -12,7 +12,8 @@ use super::table::{self, INIT, Reaped, Tree};
 use super::{Pid, Process, Task, jobctl, robust};
 use crate::Result;
 use crate::signal::action::{ActionFlags, SIG_IGN};
-use crate::signal::{SigInfo, Signal, send, stop};
+use crate::signal::info::SI_USER;
+use crate::signal::{SigInfo, Signal, kill as signals, send, stop};
 use crate::syscall::Context;
 
 /// `exit(2)`: ends the calling thread.
@@ -151,7 +152,7 @@ fn hand_over_children(tree: &mut Tree, task: &Task, heir: Option<Pid>, garbage: 
             continue;
         }
         tree.set_parent(child, reaper, reaper_thread);
-        send_death_signals(tree, child);
+        send_death_signals(tree, child, task);
         if heir.is_none() {
             reparented(tree, child, pid, garbage);
         }
@@ -179,12 +180,12 @@ fn find_reaper(tree: &Tree, pid: Pid) -> (Pid, Pid) {
 }
 
 /// `PR_SET_PDEATHSIG`: each thread of the child has its own.
-fn send_death_signals(tree: &Tree, child: Pid) {
+fn send_death_signals(tree: &Tree, child: Pid, parent: &Task) {
     let Some(node) = tree.node(child) else { return };
     for thread in node.threads.values() {
         let number = thread.with_attributes(|attributes| attributes.death_signal);
         if let Some(signal) = Signal::new(number) {
-            send::to_process_locked(tree, &node.process, SigInfo::user(signal));
+            send::to_process_locked(tree, &node.process, signals::info_from(parent, signal, SI_USER));
         }
     }
 }
