@@ -51,5 +51,7 @@ programs!(
     files,
     poll,
     memory,
-    process
+    process,
+    timers,
+    devices
 );

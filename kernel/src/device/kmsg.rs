@@ -14,7 +14,7 @@ use arch_um::printk::{self, Level, Record};
 use arch_um::sync::{Interruptible, SpinLock, order};
 
 use crate::io::{Sink, Source};
-use crate::vfs::file::{WriteAt, Written};
+use crate::vfs::file::{SeekKind, WriteAt, Written};
 use crate::vfs::{File, FileOps, PollEvents, PollTable};
 use crate::{Errno, Result};
 
@@ -103,6 +103,10 @@ fn parse_priority(line: &[u8]) -> (Level, u8, usize) {
 impl FileOps for Kmsg {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn seek_kind(&self) -> SeekKind {
+        SeekKind::Stream
     }
 
     fn read_at(&self, file: &File, _pos: u64, dst: &mut dyn Sink) -> Result<usize> {

@@ -6,7 +6,7 @@ use core::any::Any;
 use super::dir_file::DirFile;
 use super::instance::PseudoFs;
 use super::{Attributes, Body, Node};
-use crate::vfs::inode::Link;
+use crate::vfs::inode::{Link, NewAttr, NewNode};
 use crate::vfs::{
     DevT, FileOps, FileSystem, FileType, Inode, InodeState, Metadata, Mode, OpenFlags, SetAttr, Timespec,
 };
@@ -142,6 +142,15 @@ impl Inode for PseudoInode {
         };
         dir.lookup(name)
             .is_ok_and(|node| (node.ino, node.tag) == (known.node.ino, known.node.tag))
+    }
+
+    /// Nobody makes files here. proc says that there is no such name to make, sysfs that it is not allowed.
+    fn create(&self, _name: &[u8], _node: NewNode<'_>, _attr: NewAttr) -> Result<Arc<dyn Inode>> {
+        Err(if self.fs.is_sysfs() {
+            Errno::EPERM
+        } else {
+            Errno::ENOENT
+        })
     }
 
     fn read_link(&self) -> Result<Link> {
