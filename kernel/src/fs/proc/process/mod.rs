@@ -26,6 +26,7 @@ use crate::fs::pseudo::{MadeLink, Node, Tree};
 use crate::task::{self, Pid, Process, table};
 use crate::vfs::FileType;
 use crate::{Errno, Result};
+pub use links::net_directory;
 pub use status::ranges;
 use subject::Subject;
 
