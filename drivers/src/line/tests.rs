@@ -2,7 +2,7 @@
 
 use std::fs::File as HostFile;
 use std::io::{Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -216,4 +216,44 @@ fn a_new_channel_takes_over_at_run_time() {
     assert_eq!(line.remove(), Err(Errno::EBUSY));
     drop(file);
     assert_eq!(line.remove(), Ok(()));
+}
+
+/// A terminal of the host that a line can be given, and the end a human would sit at.
+fn host_terminal() -> (HostFile, HostFile) {
+    let pty = arch_um::host::tty::open_pty().unwrap();
+    (pty.master.into(), arch_um::host::tty::open(&pty.path).unwrap().into())
+}
+
+#[test]
+fn a_host_terminal_is_raw_while_a_line_has_it_and_lends_its_size() {
+    let (human, terminal) = host_terminal();
+    let cooked = || arch_um::host::tty::settings(terminal.as_fd()).unwrap().is_cooked();
+    let size = arch_um::host::tty::WindowSize {
+        rows: 33,
+        columns: 101,
+        width: 0,
+        height: 0,
+    };
+    arch_um::host::tty::set_window_size(human.as_fd(), size).unwrap();
+    let line = line(&format!("fd:{}", terminal.as_raw_fd()));
+    assert!(cooked());
+    let file = open(&line.terminal().unwrap());
+    assert!(!cooked());
+    let window = line.terminal().unwrap().winsize();
+    assert_eq!((window.rows, window.cols), (33, 101));
+    drop(file);
+    line.configure(Attachment::parse("null").unwrap());
+    assert!(cooked());
+}
+
+#[test]
+fn what_a_human_types_ahead_is_kept_and_echoed_by_the_guest() {
+    let (mut human, terminal) = host_terminal();
+    let line = line(&format!("fd:{}", terminal.as_raw_fd()));
+    let file = open(&line.terminal().unwrap());
+    human.write_all(b"early\r").unwrap();
+    let mut echo = [0; 7];
+    human.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"early\r\n");
+    assert_eq!(read(&file), b"early\n");
 }

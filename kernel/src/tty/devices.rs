@@ -3,6 +3,7 @@
 //! A driver that brings lines up adds them with [`add_line`]; `devtmpfs` shows what is announced here.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
@@ -13,6 +14,8 @@ use super::{Tty, console, jobctl, pty};
 use crate::device::{CharDriver, DeviceNode, announce, register_char, retract};
 use crate::fs::devpts;
 use crate::syscall::Context;
+use crate::vfs::open::open_place;
+use crate::vfs::walk::{WalkContext, WalkFlags, lookup};
 use crate::vfs::{Access, DevT, FileOps, OpenFlags};
 use crate::{Errno, Result};
 
@@ -80,6 +83,20 @@ impl CharDriver for Terminals {
         adopt(&file, flags);
         Ok(file)
     }
+}
+
+/// `TIOCGPTPEER`: a new descriptor of the slave; `flags` as of `open(2)`. It needs a name for /proc/self/fd and `ttyname(3)`, so it is opened as
+/// /dev/pts/N. `ENOTTY` where the caller's /dev/pts does not show this slave: `openpty(3)` then goes by name itself.
+pub(super) fn open_peer(cx: &Context, index: u32, flags: u64) -> Result<usize> {
+    let flags = OpenFlags::from_bits_retain(flags as u32);
+    let walk = WalkContext::of(cx.task());
+    let name = format!("/dev/pts/{index}");
+    let path = lookup(&walk, &walk.root, name.as_bytes(), WalkFlags::FOLLOW).map_err(|_| Errno::ENOTTY)?;
+    if path.inode().metadata()?.rdev != DevT::new(pty::SLAVE_MAJOR, index) {
+        return Err(Errno::ENOTTY);
+    }
+    let file = open_place(Some(cx), &walk, path, flags)?;
+    Ok(cx.files().install(file, flags)?.0 as usize)
 }
 
 /// A free terminal becomes the caller's unless he says `O_NOCTTY` or could not read from it.

@@ -423,7 +423,7 @@ impl FileOps for Master {
         self.write(file, src).map(|count| Written { count, end: 0 })
     }
 
-    fn ioctl(&self, _cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
+    fn ioctl(&self, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
         let put = |value: i32| UserPtr::<i32>::new(arg).write(&value).map(|()| 0);
         let get = || UserPtr::<i32>::new(arg).read();
         match cmd {
@@ -433,6 +433,7 @@ impl FileOps for Master {
                 self.line.far.lock().locked = locked;
                 Ok(0)
             }
+            TIOCGPTPEER => super::devices::open_peer(cx, self.index(), arg),
             TIOCGPTLCK => put(i32::from(self.line.far.lock().locked)),
             TIOCPKT => {
                 self.set_packet(get()? != 0);

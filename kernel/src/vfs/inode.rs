@@ -16,6 +16,7 @@ use bitflags::bitflags;
 
 use super::attr::{DevT, FileType, Metadata, Mode, SetAttr, StatFs};
 use super::file::{Claim, FileOps, OpenFlags};
+use crate::task::Cred;
 use crate::{Errno, Result};
 
 bitflags! {
@@ -245,6 +246,11 @@ pub trait Inode: Send + Sync {
     /// asked for with `set_attr`.
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Err(Errno::ENXIO)
+    }
+
+    /// Opens a device file that finds its driver by itself, not by number: the `ptmx` inside a devpts. None for all others.
+    fn open_device(&self, _cred: &Cred) -> Option<Result<Arc<dyn FileOps>>> {
+        None
     }
 
     /// `getxattr(2)`. `ENODATA` when absent.

@@ -232,8 +232,11 @@ fn open_inode(
     match kind {
         FileType::Regular | FileType::Directory => inode.clone().open(flags),
         FileType::CharDevice => {
-            let dev = inode.metadata()?.rdev;
-            crate::device::open_char(cx.ok_or(Errno::ENXIO)?, dev, flags)
+            let cx = cx.ok_or(Errno::ENXIO)?;
+            match inode.open_device(&cx.task().cred()) {
+                Some(opened) => opened,
+                None => crate::device::open_char(cx, inode.metadata()?.rdev, flags),
+            }
         }
         FileType::BlockDevice => crate::block::file::open(inode.metadata()?.rdev, flags),
         FileType::Fifo => pipe::open_fifo(inode, flags),

@@ -74,11 +74,6 @@ impl Node {
     fn instance(&self) -> Result<Arc<Instance>> {
         self.fs.upgrade().ok_or(Errno::ENODEV)
     }
-
-    /// Opens the `ptmx` of this instance; none for other files. `ENOSPC`.
-    pub fn open_ptmx(&self, cred: &Cred) -> Option<Result<Arc<dyn FileOps>>> {
-        (self.place == Place::Ptmx).then(|| self.instance()?.open_master(cred))
-    }
 }
 
 impl Inode for Node {
@@ -165,6 +160,10 @@ impl Inode for Node {
 
     fn revalidate(&self, name: &[u8], inode: &Arc<dyn Inode>) -> bool {
         self.lookup(name).is_ok_and(|now| Arc::ptr_eq(&now, inode))
+    }
+
+    fn open_device(&self, cred: &Cred) -> Option<Result<Arc<dyn FileOps>>> {
+        (self.place == Place::Ptmx).then(|| self.instance()?.open_master(cred))
     }
 
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {

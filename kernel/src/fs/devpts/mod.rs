@@ -1,7 +1,7 @@
 //! devpts: the slaves of pseudo-terminals as files, and `ptmx`, which makes them (`pts(4)`).
 //!
 //! Each mount is an instance of its own, as on Linux since 4.7. [`open_ptmx`] makes pairs in the oldest instance that is still mounted: that is what
-//! /dev/ptmx stands for; the `ptmx` inside an instance makes them there ([`Node::open_ptmx`]). Indices are unique over all instances, because a
+//! /dev/ptmx stands for; the `ptmx` inside an instance makes them there (`Inode::open_device`). Indices are unique over all instances, because a
 //! device number is all that says which slave a file means.
 //!
 //! * `options`: mount options.  * `inode`: the directory, `ptmx` and the slaves.
