@@ -51,6 +51,9 @@ programs!(
     files,
     poll,
     memory,
+    mappings,
+    futexes,
+    exec_forms,
     process,
     timers,
     devices

@@ -73,7 +73,7 @@ pub struct Image {
     pub kind: Kind,
     /// First instruction, before the bias.
     pub entry: u64,
-    /// What to load, in the file's order; at least one.
+    /// What to load, in the file's order.
     pub segments: Vec<Segment>,
     /// The path of the interpreter, without its NUL.
     pub interpreter: Option<Vec<u8>>,
@@ -173,7 +173,8 @@ pub fn parse(head: &[u8], read: &ReadAt<'_>, task_size: u64) -> Result<Image> {
         }
     }
     let span = image.span();
-    if image.segments.is_empty() {
+    // A program at fixed addresses may have no memory at all: it starts, and faults at its first instruction.
+    if image.segments.is_empty() && kind == Kind::Relocatable {
         return Err(Errno::ENOEXEC);
     }
     if span.end > task_size || image.align > task_size {

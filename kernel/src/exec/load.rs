@@ -78,6 +78,12 @@ pub fn load(mm: &Mm, binary: &Binary, place: Place) -> Result<Loaded> {
             start.wrapping_sub(span.start & !(image.align - 1))
         }
     };
+    if image.segments.is_empty() {
+        return Ok(Loaded {
+            entry: image.entry,
+            ..Loaded::default()
+        });
+    }
     let moved = |addr: u64| addr.wrapping_add(bias);
     if moved(span.start) < layout.min_addr {
         return Err(Errno::EPERM);

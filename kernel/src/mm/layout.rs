@@ -140,7 +140,7 @@ impl Layout {
 
     /// Where the heap begins for a program whose last byte of memory lies before `end`.
     pub fn heap_start(&self, end: u64) -> u64 {
-        end.saturating_add(self.random(32 * MIB))
+        end.max(self.min_addr).saturating_add(self.random(32 * MIB))
     }
 
     /// How far the stack pointer starts below its page, bytes (`arch_align_stack`).

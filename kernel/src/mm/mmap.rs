@@ -8,6 +8,7 @@ use skas::{MapFlags, Prot};
 
 use super::layout::READ_IMPLIES_EXEC;
 use super::limits::Limits;
+use super::proof;
 use super::space::{Mm, wants_flush};
 use super::tree::Detached;
 use super::vma::{MappedFile, PAGE_SIZE, VmFlags, Vma, VmaBacking, page_align_down, page_align_up};
@@ -215,11 +216,17 @@ impl Mm {
         let locked = vm_flags.contains(VmFlags::LOCKED) && !vm_flags.contains(VmFlags::LOCK_ON_FAULT);
         host_flags.set(MapFlags::POPULATE, (populate || locked) && !prot.is_empty());
         let flush = wants_flush(&vma, host_flags);
+        let proof = flush.then(|| proof::of(&vma)).flatten();
         let mut gone = state.map(self.space(), vma, host_flags)?;
         let mut result = Ok(start);
-        if flush && let Err(error) = self.space().flush() {
-            gone.0.extend(state.undo(self, start, len).0);
-            result = Err(error);
+        if flush {
+            match self.space().flush() {
+                Ok(()) => proof.iter().for_each(proof::Wanted::proved),
+                Err(error) => {
+                    gone.0.extend(state.undo(self, start, len).0);
+                    result = Err(error);
+                }
+            }
         }
         drop(state);
         drop(gone);
@@ -346,6 +353,9 @@ fn file_backing(file: Arc<File>, request: &Request) -> Result<(VmaBacking, VmFla
     }
     if request.flags.contains(MmapFlags::GROWSDOWN) {
         return Err(Errno::EINVAL);
+    }
+    if request.offset.saturating_add(request.len) > i64::MAX as u64 {
+        return Err(Errno::EOVERFLOW);
     }
     // Counted before the file is asked, so that no seal against writing comes between.
     let mut writer = None;

@@ -5,7 +5,7 @@
 //!
 //! * [`vma`], [`tree`]: mappings and the search for room.  * [`layout`]: where things are put.  * [`space`]: changes of an [`Mm`], fork.
 //! * [`mmap`], [`brk`], [`mprotect`], [`mremap`], [`madvise`], [`mlock`], [`msync`], [`memfd`]: the system calls.
-//! * [`fault`], [`access`], [`cached`]: pages that come late.  * [`maps`]: what /proc shows.  * [`oom`]: the limit of `mem=`.
+//! * `proof`: which files the host maps.  * [`fault`], [`access`], [`cached`]: pages that come late.  * [`maps`]: what /proc shows.  * [`oom`]: the limit of `mem=`.
 //!
 //! Lock order: the state of an [`Mm`] (`MM`) is taken before page caches and memory accounting, after file locks. It is never held while a file is
 //! asked for anything that may sleep on file locks, nor across a user copy; files are let go of after it ([`tree::Detached`]).
@@ -26,6 +26,7 @@ pub mod mprotect;
 pub mod mremap;
 pub mod msync;
 pub mod oom;
+mod proof;
 pub mod space;
 pub mod tree;
 #[cfg(test)]

@@ -80,6 +80,7 @@ impl super::space::MmState {
     fn protect(&mut self, mm: &Mm, range: Range<u64>, wish: Prot, limits: &Limits) -> Result<()> {
         let mut at = range.start;
         let mut flush = false;
+        let mut proofs = alloc::vec::Vec::new();
         let mut result = Ok(());
         // Each piece with whether the host would hear of it.
         let pieces: alloc::vec::Vec<_> = self
@@ -118,7 +119,10 @@ impl super::space::MmState {
                 result = changed;
                 break;
             }
-            flush |= wants_flush(&piece, MapFlags::empty());
+            if wants_flush(&piece, MapFlags::empty()) {
+                flush = true;
+                proofs.extend(super::proof::of(&piece));
+            }
             self.tree.update(piece_range, |vma| vma.prot = wish);
         }
         if result.is_ok() && at < range.end {
@@ -126,6 +130,9 @@ impl super::space::MmState {
         }
         if flush {
             let flushed = mm.space().flush();
+            if flushed.is_ok() {
+                proofs.iter().for_each(super::proof::Wanted::proved);
+            }
             result = result.and(flushed);
         }
         result

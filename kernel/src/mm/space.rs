@@ -14,7 +14,6 @@ use super::limits::Limits;
 use super::maps::Program;
 use super::tree::{Counts, Detached, Direction, VmaTree};
 use super::vma::{PAGE_SIZE, VmFlags, Vma, VmaBacking};
-use crate::vfs::file::MapBacking;
 use crate::{Errno, Result};
 
 /// `vm.max_map_count`: most mappings of one process.
@@ -22,6 +21,9 @@ pub static MAX_MAP_COUNT: AtomicU64 = AtomicU64::new(65530);
 
 /// Anonymous mappings of this many bytes and more are made at once, so that the host's `ENOMEM` reaches the caller; smaller ones are queued.
 pub const EAGER_BYTES: u64 = 64 << 20;
+
+/// File offsets from here on are more than some hosts' file systems have.
+const FAR: u64 = 1 << 40;
 
 /// An address space.
 pub struct Mm {
@@ -319,12 +321,11 @@ pub(super) fn map_on_host(space: &AddressSpace, vma: &Vma, mut flags: MapFlags) 
 
 /// Whether the host could refuse this mapping for a reason the caller should hear of.
 pub(super) fn wants_flush(vma: &Vma, flags: MapFlags) -> bool {
+    if flags.contains(MapFlags::POPULATE) {
+        return true;
+    }
     match &vma.backing {
-        // The host's noexec mounts and lost rights show only when it is asked.
-        VmaBacking::File(mapped) => {
-            matches!(mapped.backing, MapBacking::Host { .. }) && vma.prot.contains(Prot::EXEC)
-                || vma.len() >= EAGER_BYTES
-        }
-        _ => vma.len() >= EAGER_BYTES && vma.prot.contains(Prot::WRITE) || flags.intersects(MapFlags::POPULATE),
+        VmaBacking::File(_) => vma.offset_of(vma.end) >= FAR || super::proof::of(vma).is_some(),
+        _ => vma.len() >= EAGER_BYTES && vma.prot.contains(Prot::WRITE),
     }
 }
