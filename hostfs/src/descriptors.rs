@@ -15,6 +15,9 @@ use kernel::{Errno, Result};
 use crate::inode::HostInode;
 use crate::table::Key;
 
+/// Files of procfs through which memory is read that does not belong to the guest.
+const MEMORY: [&[u8]; 2] = [b"mem", b"kcore"];
+
 impl HostInode {
     /// `ESTALE` unless `fd` is this file.
     pub(crate) fn verify(&self, fd: &OwnedFd) -> Result<Stat> {
@@ -227,7 +230,24 @@ impl HostInode {
     }
 
     /// Opens the host file: by its name if it is still there, else through the anchor.
+    ///
+    /// A procfs of the host is read-only (`EROFS`), and the memory of its processes is closed (`EACCES`): both would give a guest the kernel it
+    /// runs on, and through it everything its user may do, even where that user confined it to one directory or mounted it read-only.
     pub(crate) fn open_host(&self, access: HostAccess, how: HostOpen) -> Result<OwnedFd> {
+        let fd = self.open_unchecked(access, how)?;
+        if self.fs.on_procfs(self.key.dev(), &fd) {
+            let memory = |place: crate::inode::Place| MEMORY.contains(&&*place.name);
+            if access != HostAccess::Read {
+                return Err(Errno::EROFS);
+            }
+            if self.place().is_none_or(memory) {
+                return Err(Errno::EACCES);
+            }
+        }
+        Ok(fd)
+    }
+
+    fn open_unchecked(&self, access: HostAccess, how: HostOpen) -> Result<OwnedFd> {
         // Anything else that stands at a name is the guest's own (devices, FIFOs, sockets): never opened on the host.
         if self.kind != FileType::Regular {
             return Err(Errno::ENXIO);

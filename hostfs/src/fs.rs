@@ -19,6 +19,8 @@ use crate::table::{InodeTable, Key, Origin};
 
 /// UML's number for hostfs.
 const HOSTFS_SUPER_MAGIC: u64 = 0x00c0_ffee;
+/// The host's number for procfs (`statfs(2)`).
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 const FLAGS: FsFlags = FsFlags::VOLATILE_NAMES.union(FsFlags::OWN_ACCESS_CHECK);
 
@@ -77,7 +79,15 @@ pub struct HostFs {
 struct HostDevice {
     host: (u32, u32),
     guest: DevT,
-    speed: Option<Speed>,
+    nature: Option<Nature>,
+}
+
+/// What matters about a host file system.
+#[derive(Clone, Copy)]
+struct Nature {
+    speed: Speed,
+    /// A procfs: its files are not data but handles on the host's processes.
+    procfs: bool,
 }
 
 /// How long calls on a host file system may take.
@@ -158,28 +168,48 @@ impl HostFs {
         devices.push(HostDevice {
             host,
             guest,
-            speed: None,
+            nature: None,
         });
         guest
     }
 
     /// How long calls on the host file system of `fd`, a file on device `host`, may take.
     pub(crate) fn speed(&self, host: (u32, u32), fd: &OwnedFd) -> Speed {
+        self.nature(host, fd).speed
+    }
+
+    /// Whether `fd`, a file on device `host`, lies on a procfs of the host.
+    pub(crate) fn on_procfs(&self, host: (u32, u32), fd: &OwnedFd) -> bool {
+        self.nature(host, fd).procfs
+    }
+
+    fn nature(&self, host: (u32, u32), fd: &OwnedFd) -> Nature {
         let known = self
             .devices
             .lock()
             .iter()
             .find(|device| device.host == host)
-            .and_then(|device| device.speed);
-        if let Some(speed) = known {
-            return speed;
+            .and_then(|device| device.nature);
+        if let Some(nature) = known {
+            return nature;
         }
-        let local = statx::statfs_fd(fd.as_fd()).is_ok_and(|fs| fs.local);
-        let speed = if local { Speed::Local } else { Speed::Remote };
+        let nature = match statx::statfs_fd(fd.as_fd()) {
+            Ok(stat) => Nature {
+                speed: if stat.local { Speed::Local } else { Speed::Remote },
+                procfs: stat.magic == PROC_SUPER_MAGIC,
+            },
+            // Not known: the careful answer, and asked again the next time.
+            Err(_) => {
+                return Nature {
+                    speed: Speed::Remote,
+                    procfs: true,
+                };
+            }
+        };
         if let Some(device) = self.devices.lock().iter_mut().find(|device| device.host == host) {
-            device.speed = Some(speed);
+            device.nature = Some(nature);
         }
-        speed
+        nature
     }
 
     /// Whether the host grants this process what it grants root.

@@ -9,7 +9,8 @@
 //! * `names`: what a directory does.  * `file`, `dir`: open files and directories.  * `buffer`: memory that data passes through.
 //!
 //! Rights: the guest's are checked by the VFS with the host's owners and modes as they are; the host's own rules hold on top, because every
-//! operation is the host's, done with the rights of the user who started the kernel. Its errors reach the guest unchanged.
+//! operation is the host's, done with the rights of the user who started the kernel. Its errors reach the guest unchanged. One rule is ours:
+//! a procfs of the host is read-only and the memory of its processes closed, for the kernel itself is one of them (`descriptors`).
 //!
 //! Lock order: the spin locks here (table, anchors, an inode's node, buffers) are leaves, none is held over a host call. `HostInode::append`
 //! and the entries of an open directory are sleeping locks of class `INODE`: data is copied to and from guests under them.
