@@ -400,7 +400,8 @@ pub(crate) fn set_xstate(core: &Core, image: &[u8]) -> Result<(), Errno> {
     check_thread();
     let now = raw_xstate(core.tid).ok_or(Errno::ESRCH)?;
     let described = xstate(core);
-    crate::xstate::check(image, &described)?;
+    let image = crate::xstate::completed(image, &described);
+    crate::xstate::check(&image, &described)?;
     let mut raw = image[..now.len()].to_vec();
     raw[SOFTWARE..512].copy_from_slice(&now[SOFTWARE..512]);
     put_raw_xstate(core.tid, &mut raw)

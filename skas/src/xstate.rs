@@ -2,6 +2,8 @@
 //!
 //! Legacy area 512 bytes (fcw at 0, mxcsr at 24, software bytes at 464), header 64 bytes (xstate_bv, xcomp_bv), components, then magic 2.
 
+use std::borrow::Cow;
+
 use arch_um::Errno;
 
 use crate::frame::Frame;
@@ -52,13 +54,33 @@ pub(crate) fn write(region: &Region, frame: Frame, image: &[u8]) -> Result<(), E
     let size = size(region, at);
     let mut now = vec![0; size];
     region.copy_out(at, &mut now).ok_or(Errno::ESRCH)?;
-    check(image, &now)?;
-    let mut image = image.to_vec();
+    let mut image = completed(image, &now).into_owned();
+    check(&image, &now)?;
     if size > HEADER {
         // The description of the image stays the host's.
         image[SOFTWARE..HEADER].copy_from_slice(&now[SOFTWARE..HEADER]);
     }
     region.copy_in(at, &image).ok_or(Errno::ESRCH)
+}
+
+/// `image` itself, or, where it has only the legacy part or one of another size, `now` with its legacy part: the other components are
+/// initial then (what Linux restores from a frame that another program wrote or copied).
+pub(crate) fn completed<'a>(image: &'a [u8], now: &[u8]) -> Cow<'a, [u8]> {
+    if now.len() < HEADER + 64 || image.len() < HEADER {
+        return Cow::Borrowed(image);
+    }
+    if image.len() == now.len() {
+        // What the processor need not look at must not decide about the host's own way back.
+        let mut image = image.to_vec();
+        image[HEADER + 16..HEADER + 64].fill(0);
+        return Cow::Owned(image);
+    }
+    const FP_AND_SSE: u64 = 3;
+    let mut whole = now.to_vec();
+    whole[..SOFTWARE].copy_from_slice(&image[..SOFTWARE]);
+    whole[HEADER..HEADER + 64].fill(0);
+    whole[HEADER..HEADER + 8].copy_from_slice(&FP_AND_SSE.to_le_bytes());
+    Cow::Owned(whole)
 }
 
 /// Whether `image` could replace `now`. `EINVAL` if not.
