@@ -25,6 +25,8 @@ pub struct Config {
     pub command_line: String,
     /// `mem=` in bytes.
     pub memory: u64,
+    /// The most tasks that the host carries.
+    pub tasks: u64,
     /// `norandmaps` was not given.
     pub randomize: mm::layout::Randomize,
     /// What a reboot does.
@@ -53,6 +55,7 @@ pub fn config() -> &'static Config {
 /// Brings up the rooms, those first that others stand on.
 pub fn start(config: Config) {
     let config = CONFIG.call_once(|| config);
+    task::threads_max::set(most_tasks(config));
     mm::layout::set_randomize(config.randomize);
     fs::tmpfs::set_total_memory(config.memory);
     sys::memory::set_total(config.memory);
@@ -64,6 +67,12 @@ pub fn start(config: Config) {
     if let Err(error) = tty::init() {
         log::error!("terminals cannot be registered: {error}");
     }
+}
+
+/// As Linux: task structures and stacks may take an eighth of the memory. What the host carries comes on top.
+fn most_tasks(config: &Config) -> usize {
+    const TASK_COST: u64 = 16 << 10;
+    usize::try_from((config.memory / (8 * TASK_COST)).min(config.tasks)).unwrap_or(usize::MAX)
 }
 
 /// Starts process 1 with an empty memory. `boot` runs in it: it mounts, opens the console and ends with [`run_program`].

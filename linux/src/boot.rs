@@ -73,6 +73,7 @@ fn start_kernel(setup: &Setup, params: &Params) {
     kernel::boot::start(kernel::boot::Config {
         command_line: setup.command_line.clone(),
         memory: setup.memory,
+        tasks: arch_um::host::process::task_capacity(),
         randomize: if params.no_random_maps {
             Randomize::Off
         } else {

@@ -85,6 +85,50 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// Has writes beyond the limit on file sizes (`RLIMIT_FSIZE`) fail with `EFBIG` instead of ending this process by `SIGXFSZ`: guests write files too.
+pub fn survive_file_size_limit() {
+    // SAFETY: sets one signal of ours to be ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Descriptors that a guest process of one thread takes.
+const TASK_DESCRIPTORS: u64 = 3;
+
+/// How many guest tasks, each a host thread, this process may have without starving its host or itself: three quarters of what the limits of
+/// the user (`RLIMIT_NPROC`), of the control groups around us (`pids.max`) and of the host leave, and descriptors for them.
+pub fn task_capacity() -> u64 {
+    let number = |path: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let descriptors = limit(libc::RLIMIT_NOFILE).rlim_cur / (TASK_DESCRIPTORS + 1);
+    let mut threads = limit(libc::RLIMIT_NPROC).rlim_cur;
+    for knob in ["/proc/sys/kernel/threads-max", "/proc/sys/kernel/pid_max"] {
+        threads = threads.min(number(knob).unwrap_or(u64::MAX));
+    }
+    // "0::/a/b": the limit of every group above us counts.
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| {
+        line.strip_prefix("0::")
+            .or_else(|| line.split_once(":pids:").map(|(_, path)| path))
+    });
+    for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"] {
+        let mut group = own.unwrap_or("").trim_end_matches('/');
+        loop {
+            let directory = format!("{mount}{group}");
+            if let Some(most) = number(&format!("{directory}/pids.max")) {
+                let used = number(&format!("{directory}/pids.current")).unwrap_or(0);
+                threads = threads.min(most.saturating_sub(used));
+            }
+            match group.rsplit_once('/') {
+                Some((above, _)) => group = above,
+                None => break,
+            }
+        }
+    }
+    descriptors.min(threads - threads / 4)
+}
+
 /// Soft and hard limit on core dumps in bytes; `None`: unlimited.
 pub fn core_limit() -> (Option<u64>, Option<u64>) {
     let limit = limit(libc::RLIMIT_CORE);

@@ -32,6 +32,7 @@ pub mod robust;
 pub mod run;
 pub mod status;
 pub mod table;
+pub mod threads_max;
 pub mod times;
 pub mod uids;
 pub mod unshare;

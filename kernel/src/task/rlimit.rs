@@ -75,7 +75,7 @@ impl Limits {
         };
         let mut limits = Self([unlimited; COUNT]);
         // Linux gives half of the possible tasks to one user, and as many signals.
-        let half = super::pid::PID_MAX as u64 / 2;
+        let half = super::threads_max::get() as u64 / 2;
         let mut set = |resource: Resource, soft, hard| limits.0[resource.0] = Limit { soft, hard };
         set(Resource::STACK, DEFAULT_STACK, INFINITY);
         set(Resource::CORE, 0, INFINITY);

@@ -11,7 +11,7 @@ use arch_um::sync::{SpinLock, SpinLockGuard, order};
 
 use super::jobctl::Session;
 use super::pid::PidAllocator;
-use super::{ExitStatus, Pid, Process, Task};
+use super::{ExitStatus, Pid, Process, Task, threads_max};
 use crate::{Errno, Result};
 
 static TREE: SpinLock<Tree> = SpinLock::new(&order::PROCESS_TREE, Tree::new());
@@ -82,8 +82,11 @@ impl Tree {
         }
     }
 
-    /// Takes a free number. `EAGAIN` when there is none.
+    /// Takes a free number. `EAGAIN` when there is none or there are too many tasks already.
     pub fn allocate(&mut self) -> Result<Pid> {
+        if self.numbers.len() >= threads_max::get() {
+            return Err(Errno::EAGAIN);
+        }
         self.pids.allocate().ok_or(Errno::EAGAIN)
     }
 

@@ -20,6 +20,7 @@ use crate::mm::layout::{self, Randomize};
 use crate::sys::utsname;
 use crate::task::pid::PID_MAX;
 use crate::task::table;
+use crate::task::threads_max;
 use crate::version::{MACHINE, RELEASE, VERSION};
 use crate::{Errno, Result, seq};
 
@@ -152,7 +153,7 @@ fn kernel(tree: &Arc<Tree>) {
         constant(tree, name, text);
     }
     constant(tree, "pid_max", PID_MAX.to_string());
-    constant(tree, "threads-max", PID_MAX.to_string());
+    constant(tree, "threads-max", threads_max::get().to_string());
     tree.add("hostname", Node::file(0o644, system_names::hostname()));
     tree.add("domainname", Node::file(0o644, system_names::domainname()));
     tree.text("ns_last_pid", 0o444, |out| {
