@@ -16,6 +16,7 @@ const LEAST_DESCRIPTORS: u64 = 64;
 /// # Errors
 /// One sentence: what the host denies and the way out.
 pub fn prepare(setup: &Setup) -> Result<usize, String> {
+    arch_um::host::process::survive_file_size_limit();
     let descriptors = arch_um::host::process::raise_descriptor_limit();
     if descriptors < LEAST_DESCRIPTORS {
         return Err(format!(

@@ -20,7 +20,8 @@ pub struct Config {
     pub seccomp: SeccompMode,
     /// Keep guest and stub below 2 GiB (`HOST_2G_2G`).
     pub low_2g: bool,
-    /// How many virtual CPUs will call [`UserThread::run`](crate::UserThread::run) in parallel.
+    /// How many virtual CPUs will call [`UserThread::run`](crate::UserThread::run) in parallel; one, if [`backend`](crate::backend) is
+    /// [`Backend::Ptrace`] afterwards.
     pub ncpus: usize,
     /// The host CPUs this process may use (`sched_getaffinity(2)`). Empty: asked from the host.
     pub host_cpus: Vec<usize>,

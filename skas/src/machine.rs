@@ -2,8 +2,11 @@
 
 use std::sync::OnceLock;
 
+use arch_um::Errno;
+
 use crate::gate::Gate;
 use crate::handoff::SpinPolicy;
+use crate::probe::Denied;
 use crate::zygote::{self, Zygote};
 use crate::{Backend, Config, InitError, Layout, SeccompMode, host, probe};
 
@@ -58,7 +61,8 @@ pub fn init(config: Config, report: &mut dyn FnMut(&str)) -> Result<(), InitErro
         0
     };
     let backend = choose(config.seccomp, report)?;
-    if backend == Backend::Ptrace && config.ncpus > 1 {
+    // Where ptrace is only what is left (`SeccompMode::Auto`), the caller goes on with one CPU.
+    if backend == Backend::Ptrace && config.ncpus > 1 && config.seccomp == SeccompMode::Off {
         return Err(InitError::new("SMP is not supported with PTRACE userspace."));
     }
     let caps = match backend {
@@ -94,7 +98,8 @@ fn choose(mode: SeccompMode, report: &mut dyn FnMut(&str)) -> Result<Backend, In
                 report("OK\n");
                 return Ok(Backend::Seccomp);
             }
-            Err(cause) => {
+            Err(Denied::Fork(errno)) => return Err(no_process(errno)),
+            Err(Denied::Backend(cause)) => {
                 report("missing\n");
                 if mode == SeccompMode::On {
                     return Err(InitError::new(format!(
@@ -112,7 +117,8 @@ fn choose(mode: SeccompMode, report: &mut dyn FnMut(&str)) -> Result<Backend, In
             report("OK\nChecking syscall emulation for ptrace...OK\n");
             Ok(Backend::Ptrace)
         }
-        Err(cause) => {
+        Err(Denied::Fork(errno)) => Err(no_process(errno)),
+        Err(Denied::Backend(cause)) => {
             report("missing\n");
             Err(InitError::new(format!(
                 "ptrace of our own child is denied ({cause}): a container's seccomp profile, Yama (kernel.yama.ptrace_scope) or another \
@@ -125,6 +131,21 @@ fn choose(mode: SeccompMode, report: &mut dyn FnMut(&str)) -> Result<Backend, In
             )))
         }
     }
+}
+
+/// The host makes no process for a guest.
+pub(crate) fn no_process(errno: Errno) -> InitError {
+    let way_out = match errno {
+        Errno::EAGAIN => {
+            ": raise the limit on processes and threads of this user (ulimit -u), or pids.max of the control group around us"
+        }
+        Errno::ENOMEM => ": free memory on the host, or allow overcommitment (vm.overcommit_memory)",
+        _ => "",
+    };
+    InitError::new(format!(
+        "no host process for a guest can be forked ({}){way_out}",
+        errno.text()
+    ))
 }
 
 /// The backend in use.

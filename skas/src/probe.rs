@@ -4,6 +4,14 @@ use arch_um::Errno;
 
 use crate::host;
 
+/// Why a backend cannot be used.
+pub(crate) enum Denied {
+    /// Not even a child could be made to try it.
+    Fork(Errno),
+    /// The host forbids what it needs.
+    Backend(String),
+}
+
 /// Waits for a child without being disturbed by signals.
 fn wait(pid: i32) -> i32 {
     let mut status = 0;
@@ -17,7 +25,7 @@ fn wait(pid: i32) -> i32 {
 }
 
 /// Whether a filter with `SECCOMP_RET_TRAP` can be installed. The cause if not.
-pub(crate) fn seccomp() -> Result<(), String> {
+pub(crate) fn seccomp() -> Result<(), Denied> {
     // `struct sock_filter`s in words: load the number; nobody's number traps, all others pass.
     let program: [[u32; 2]; 4] = [
         [0x20, 0],
@@ -41,7 +49,7 @@ pub(crate) fn seccomp() -> Result<(), String> {
 }
 
 /// Whether a child can be traced with `PTRACE_SYSEMU`. The cause if not.
-pub(crate) fn ptrace() -> Result<(), String> {
+pub(crate) fn ptrace() -> Result<(), Denied> {
     // SAFETY: the child only makes system calls and ends.
     let pid = unsafe {
         match libc::fork() {
@@ -72,14 +80,16 @@ pub(crate) fn ptrace() -> Result<(), String> {
             libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL,
         );
         if libc::ptrace(libc::PTRACE_SYSEMU, pid, 0, 0) != 0 {
-            Err(format!("PTRACE_SYSEMU: {}", host::errno().text()))
+            Err(Denied::Backend(format!("PTRACE_SYSEMU: {}", host::errno().text())))
         } else {
             let status = wait(pid);
             let stopped = libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80;
             if stopped {
                 Ok(())
             } else {
-                Err(format!("PTRACE_SYSEMU does not stop at system calls ({status:#x})"))
+                Err(Denied::Backend(format!(
+                    "PTRACE_SYSEMU does not stop at system calls ({status:#x})"
+                )))
             }
         }
     };
@@ -88,17 +98,17 @@ pub(crate) fn ptrace() -> Result<(), String> {
     result
 }
 
-fn outcome(pid: i32) -> Result<(), String> {
+fn outcome(pid: i32) -> Result<(), Denied> {
     if pid < 0 {
-        return Err(format!("fork: {}", host::errno().text()));
+        return Err(Denied::Fork(host::errno()));
     }
     verdict(wait(pid))
 }
 
-fn verdict(status: i32) -> Result<(), String> {
+fn verdict(status: i32) -> Result<(), Denied> {
     match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
         (true, 0) => Ok(()),
-        (true, code) => Err(Errno::from_host(code).text().to_string()),
-        _ => Err(format!("the probe died, wait status {status:#x}")),
+        (true, code) => Err(Denied::Backend(Errno::from_host(code).text().to_string())),
+        _ => Err(Denied::Backend(format!("the probe died, wait status {status:#x}"))),
     }
 }

@@ -78,7 +78,7 @@ impl UserThread {
             return Err(Errno::ESRCH);
         }
         self.claim();
-        let result = self.fork_claimed();
+        let result = self.fork_claimed().map_err(short_of);
         self.core.release();
         if result.is_ok() {
             count(&COUNTERS.forks);
@@ -166,7 +166,7 @@ impl UserThread {
             return Err(Errno::ESRCH);
         }
         self.claim();
-        let result = self.spawn_claimed();
+        let result = self.spawn_claimed().map_err(short_of);
         self.core.release();
         result
     }
@@ -257,7 +257,8 @@ impl UserThread {
             .unwrap_or_default()
     }
 
-    /// Sets FP and vector state from such an image. `EINVAL` for a size or header the processor would refuse.
+    /// Sets FP and vector state from such an image, or from its legacy part alone (512 bytes; the rest is initial then). `EINVAL` for what the
+    /// processor would refuse.
     pub fn set_xstate(&mut self, image: &[u8]) -> Result<(), Errno> {
         if machine().backend == Backend::Ptrace {
             return trace::set_xstate(&self.core, image);
@@ -398,6 +399,31 @@ impl UserThread {
             None => host::set_affinity(self.core.tid, &machine().host_cpus),
         }
         self.host_cpu = Some(cpu);
+    }
+}
+
+/// What a guest is told when the host has no more of something for a new process or thread; the log names the host's knob, once each.
+fn short_of(errno: Errno) -> Errno {
+    static TOLD: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+    let say = |kind: usize, text: &str| {
+        if !TOLD[kind].swap(true, Ordering::Relaxed) {
+            log::warn!("the host gives no more {text}");
+        }
+    };
+    match errno {
+        Errno::EAGAIN => {
+            say(
+                0,
+                "processes or threads: raise ulimit -u, or pids.max of the control group around us",
+            );
+            Errno::EAGAIN
+        }
+        Errno::EMFILE | Errno::ENFILE => {
+            say(1, "open files: raise ulimit -n");
+            Errno::EAGAIN
+        }
+        Errno::EFBIG | Errno::ENOSPC => Errno::ENOMEM,
+        other => other,
     }
 }
 

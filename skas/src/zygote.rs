@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::filter::{self, CloneGate, Instruction};
 use crate::frame::{self, Frame};
 use crate::gate::Gate;
-use crate::machine::machine;
+use crate::machine::{machine, no_process};
 use crate::region::{self, Command, Region};
 use crate::stats::{COUNTERS, count};
 use crate::thread::UserThread;
@@ -113,8 +113,7 @@ pub(crate) fn start_traced() -> Result<(), InitError> {
 
 /// One fork and one access to guest memory, so that a missing right is named now and not at the first program.
 fn probe() -> Result<(), InitError> {
-    let (space, _thread) = UserThread::new()
-        .map_err(|errno| InitError::new(format!("no host process for a guest can be forked: {}", errno.text())))?;
+    let (space, _thread) = UserThread::new().map_err(no_process)?;
     let layout = machine().layout;
     let mut byte = [0u8];
     let local = libc::iovec {
@@ -168,8 +167,13 @@ fn attempt(filter: Option<(CloneGate, u64)>) -> Result<(UserThread, Option<Owned
     let other = |what: &str, errno: Errno| Failure::Other(InitError::new(format!("{what}: {}", errno.text())));
     let machine = machine();
     let layout = &machine.layout;
-    let region =
-        Region::new(layout, 0).map_err(|errno| other("no shared memory for the first guest process", errno))?;
+    let region = Region::new(layout, 0).map_err(|errno| match errno {
+        Errno::EFBIG => other(
+            "no shared memory for guests: raise the limit on file sizes (ulimit -f)",
+            errno,
+        ),
+        _ => other("no shared memory for guests", errno),
+    })?;
     let (kernel_end, stub_end) = host::socketpair().map_err(|errno| other("socketpair", errno))?;
 
     // The first steps, run by the stub itself: nothing else is mapped by then.
@@ -217,7 +221,7 @@ fn attempt(filter: Option<(CloneGate, u64)>) -> Result<(UserThread, Option<Owned
         .word()
         .store(crate::handoff::STUB, std::sync::atomic::Ordering::Release);
 
-    let pid = spawn(&region, &stub_end).map_err(|errno| other("the first guest process cannot be forked", errno))?;
+    let pid = spawn(&region, &stub_end).map_err(|errno| Failure::Other(no_process(errno)))?;
     drop(stub_end);
     let core = Arc::new(Core::new(pid, pid, 0, region));
     let space = Arc::new(AddressSpace::new(pid, kernel_end, core.clone()));

@@ -1,6 +1,13 @@
 //! Random bytes from the host.
 
-/// Fills `buf` from the host's generator (`getrandom(2)`), which is seeded before any process of ours starts.
+use crate::host::sys::last_errno;
+use std::io::Read;
+
+/// Fills `buf` from the host's generator (`getrandom(2)`, which is seeded before any process of ours starts, or /dev/urandom where a sandbox
+/// around us does not know the call).
+///
+/// # Panics
+/// When the host has neither: nothing of what follows would be safe.
 pub fn fill(buf: &mut [u8]) {
     let mut filled = 0;
     while filled < buf.len() {
@@ -9,8 +16,16 @@ pub fn fill(buf: &mut [u8]) {
         let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
         match usize::try_from(got) {
             Ok(got) => filled += got,
-            // EINTR is the only error that these arguments allow.
-            Err(_) => continue,
+            Err(_) if last_errno() == crate::Errno::EINTR => continue,
+            Err(_) => {
+                let refused = last_errno();
+                let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(rest));
+                assert!(
+                    read.is_ok(),
+                    "the host gives no random bytes (getrandom: {refused}): allow getrandom(2) in the sandbox around us"
+                );
+                return;
+            }
         }
     }
 }

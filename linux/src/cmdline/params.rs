@@ -151,7 +151,7 @@ impl Params {
             ("nosmp", None) => self.max_cpus = Some(1),
             ("maxcpus" | "nr_cpus", Some(value)) => self.max_cpus = value.parse().ok().map(|cpus: usize| cpus.max(1)),
             ("devtmpfs.mount", value) => self.mount_devtmpfs = truth(value),
-            (name, _) if ACCEPTED.contains(&name) => {}
+            (name, _) if ACCEPTED.contains(&name) || is_device(name) => {}
             (name, _) if name.contains('.') => {}
             (_, Some(_)) => {
                 self.set_environment(word);
@@ -172,6 +172,15 @@ impl Params {
             None => self.environment.push(word.to_owned()),
         }
     }
+}
+
+/// `con3`, `ssl`, `ubda`: options of drivers, which have read them already.
+fn is_device(name: &str) -> bool {
+    let line = |kind: &str| {
+        name.strip_prefix(kind)
+            .is_some_and(|number| number.chars().all(|digit| digit.is_ascii_digit()))
+    };
+    line("con") || line("ssl") || name.starts_with("ubd")
 }
 
 /// `0`, `n`, `no`, `off` are false; everything else, and no value at all, is true.
@@ -238,6 +247,12 @@ mod tests {
             ["HOME=/", "TERM=vt100", "PATH=/sbin:/usr/sbin:/bin:/usr/bin", "foo=bar"]
         );
         assert_eq!(params.unknown, ["foo=bar", "baz", "TERM=vt100", "one"]);
+    }
+
+    #[test]
+    fn options_of_drivers_are_not_inits() {
+        let params = Params::parse("con0=fd:0,fd:1 con=null ssl2=pts ubda=image ubd1r=x config=y");
+        assert_eq!(params.unknown, ["config=y"]);
     }
 
     #[test]
