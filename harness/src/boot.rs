@@ -87,6 +87,7 @@ impl Outcome {
 
 /// A command line in the making.
 pub struct Linux {
+    wrapper: Vec<OsString>,
     args: Vec<OsString>,
     stdin: Vec<u8>,
     stdin_from: Option<Stdio>,
@@ -105,6 +106,7 @@ impl Linux {
     /// No arguments, empty standard input.
     pub fn new() -> Self {
         Self {
+            wrapper: Vec::new(),
             args: Vec::new(),
             stdin: Vec::new(),
             stdin_from: None,
@@ -131,6 +133,18 @@ impl Linux {
         self
     }
 
+    /// Started by this program, which gets executable and arguments behind its own words: `env`, `setpriv`, a shell that sets limits.
+    pub fn under<T: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = T>) -> Self {
+        self.wrapper
+            .extend(wrapper.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// Started by a shell that runs `first` before it: `ulimit -n 20`, `cd /`, `exec >&-`.
+    pub fn after(self, first: &str) -> Self {
+        self.under(["/bin/bash", "-c", &format!("{first}\nexec \"$0\" \"$@\"")])
+    }
+
     /// Standard input is a pipe with this text.
     pub fn stdin(mut self, text: impl AsRef<[u8]>) -> Self {
         self.stdin = text.as_ref().to_owned();
@@ -149,6 +163,12 @@ impl Linux {
         self
     }
 
+    /// How long it may take before it counts as hung.
+    pub fn guard(mut self, guard: Duration) -> Self {
+        self.guard = guard;
+        self
+    }
+
     /// The working directory.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
@@ -157,8 +177,9 @@ impl Linux {
 
     /// The host command.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(executable());
-        command.args(&self.args);
+        let mut words = self.wrapper.iter().cloned().chain([executable().into_os_string()]);
+        let mut command = Command::new(words.next().expect("the executable at least"));
+        command.args(words).args(&self.args);
         if let Some(uid) = self.user {
             command.uid(uid).gid(uid);
         }
