@@ -87,9 +87,9 @@ impl Input {
         }
     }
 
-    /// Reads again if room is all that was missing; on demand the readers say so themselves.
+    /// Reads again if room is all that was missing.
     pub fn room_again(&self) {
-        if self.eagerness == Eagerness::Watching {
+        if self.eagerness == Eagerness::Watching || self.wanted.load(Ordering::SeqCst) {
             self.resume();
         }
     }

@@ -102,7 +102,7 @@ impl TtyFile {
             });
             if let Some(piece) = piece {
                 let (Piece::Bytes(count) | Piece::Line(count)) = piece;
-                self.tty.input_taken();
+                self.tty.move_input();
                 match dst.write(&chunk[..count]) {
                     Ok(stored) => total += stored,
                     Err(error) if total == 0 => return Err(error),

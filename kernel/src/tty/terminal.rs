@@ -14,12 +14,15 @@ use arch_um::sync::{Mutex, SpinLock, WaitQueue, order};
 
 use super::driver::{Notice, TtyDriver};
 use super::jobctl;
-use super::ldisc::{Condition, Effects, Ldisc, Output};
+use super::ldisc::{Condition, Effects, Ldisc, Output, Overflow};
 use super::termios::{Iflag, Termios, WinSize, cc};
 use crate::signal::Signal;
 use crate::task::Pid;
 use crate::vfs::{DevT, PollEvents};
 use crate::{Errno, Result};
+
+/// Input goes to the discipline in pieces whose echo fits into its buffer.
+const ECHO_STEP: usize = 512;
 
 /// A terminal.
 pub struct Tty {
@@ -90,12 +93,21 @@ impl Core {
             backlog,
             ..
         } = self;
+        let whole = driver.overflow() == Overflow::Split;
         while !backlog.is_empty() {
-            let taken = ldisc.receive(termios, backlog.as_slices().0, effects);
+            if whole && ldisc.echo_waiting() > 0 && !ldisc.stopped() {
+                // A human does not outrun his screen; a file does, and its echo waits for slow output like all the rest.
+                break;
+            }
+            let piece = backlog.as_slices().0;
+            let taken = ldisc.receive(termios, &piece[..piece.len().min(ECHO_STEP)], effects);
             if taken == 0 {
                 break;
             }
             backlog.drain(..taken);
+            if !effects.flush_output {
+                ldisc.send_echo(&mut Carrier(driver));
+            }
         }
         if self.ending && self.backlog.is_empty() {
             self.ending = false;
@@ -292,8 +304,8 @@ impl Tty {
         self.perform(actions);
     }
 
-    /// Readers took input: moves more of the backlog up and lets the driver go on.
-    pub(super) fn input_taken(&self) {
+    /// Readers took input, or echo left: moves more of the backlog up and lets the driver go on.
+    pub(super) fn move_input(&self) {
         let mut accept = false;
         let actions = {
             let mut core = self.core.lock();
@@ -325,10 +337,15 @@ impl Tty {
         self.core.lock().ldisc.send_echo(&mut Carrier(&*self.driver));
         self.driver.transmit();
         self.writable.wake_key((PollEvents::OUT | PollEvents::WRNORM).bits());
+        self.move_input();
     }
 
     /// The driver sent everything at once, without [`output_moved`](Self::output_moved): who waits for that hears of it. Not under a lock.
     pub fn output_left(&self) {
+        let waiting = self.with_core(|core| core.ldisc.echo_waiting() > 0 && !core.ldisc.stopped());
+        if waiting && self.driver.write_room() > 0 {
+            return self.output_moved();
+        }
         if self.writable.has_waiters() {
             self.writable.wake_key((PollEvents::OUT | PollEvents::WRNORM).bits());
         }
@@ -414,7 +431,7 @@ impl Tty {
             core.ldisc.flush_input();
             core.backlog.clear();
         }
-        self.input_taken();
+        self.move_input();
         self.driver.notify(Notice::FlushedInput);
     }
 
