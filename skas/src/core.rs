@@ -3,7 +3,10 @@
 //! A core is *parked* while its stub waits for the word. [`UserThread::run`](crate::UserThread::run) claims its own core; a flush of the
 //! space may borrow any parked one. A claim is one compare-and-exchange; borrowers hold the space's lock for as long as they use the core.
 
+use std::cell::RefCell;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arch_um::Errno;
@@ -20,6 +23,11 @@ const LIVENESS: (Duration, Duration) = (Duration::from_millis(4), Duration::from
 
 /// How much suspicion a stub may collect: about 15 seconds of computing, 2 of waiting for nothing.
 const MAX_SILENCE: u32 = 60;
+
+thread_local! {
+    /// The stub thread that this host thread ran last. Only used where no switch of stacks can come between.
+    static LAST: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
+}
 
 /// The stub's process is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +77,21 @@ impl Core {
         self.region.put64(region::SPIN, machine().spin.stub());
         self.region.put32(region::COMMAND, command.bits());
         handoff::give(self.region.word());
+    }
+
+    /// This host thread runs `core` now. The stub thread it ran before must not go on spinning: its CPU is wanted.
+    pub(crate) fn leave_last(core: &Arc<Core>) {
+        if machine().spin.stub() == 0 {
+            return;
+        }
+        LAST.with_borrow_mut(|last| {
+            if !ptr::eq(last.as_ptr(), Arc::as_ptr(core)) {
+                if let Some(last) = last.upgrade() {
+                    last.region.put64(region::SPIN, 0);
+                }
+                *last = Arc::downgrade(core);
+            }
+        });
     }
 
     /// Runs one command other than `RESUME` to its end.

@@ -113,7 +113,17 @@ pub(crate) fn reap(pid: i32) -> bool {
     result == pid || (result == -1 && errno() == Errno::ECHILD)
 }
 
-/// `sched_setaffinity(2)` of another thread.
+/// Waits until a child has ended, without reaping it. At once when it is no child of ours (any more).
+pub(crate) fn wait_for_end(pid: i32) {
+    // SAFETY: `info` is a siginfo for the host to fill in.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+        while libc::waitid(libc::P_PID, pid as u32, &mut info, flags) == -1 && errno() == Errno::EINTR {}
+    }
+}
+
+/// `sched_setaffinity(2)` of another thread (0: the calling one).
 pub(crate) fn set_affinity(tid: i32, cpus: &[usize]) {
     // SAFETY: an all-zero set is valid; CPU_SET stays within it for the numbers the host gave us.
     unsafe {

@@ -14,7 +14,7 @@
 //! * [`Exit::Interrupted`] may come without a kick. [`Exit::Dead`] is final: treat it as a `SIGKILL` of the whole process.
 //! * fork: [`UserThread::fork`]; thread and vfork child: [`UserThread::spawn`]; exec: [`UserThread::reset`], and on `EBUSY` (vfork child, other
 //!   threads) [`UserThread::new`], dropping the old one after. Then set registers ([`Regs::start`]) and [`UserThread::reset_xstate`].
-//! * Call [`refill_pool`] when idle: the next exec of a vfork child finds a ready space.
+//! * Nothing waits for the end of a dead stub, and spaces are forked ahead of need: a host thread of ours does both (keeper.rs).
 //!
 //! A space costs two descriptors of this process, a thread one.
 
@@ -28,6 +28,7 @@ mod gate;
 mod handoff;
 mod host;
 mod image;
+mod keeper;
 mod layout;
 mod machine;
 mod mapping;
@@ -53,4 +54,4 @@ pub use regs::{Regs, USER_CS, USER_SS};
 pub use space::AddressSpace;
 pub use stats::{Stats, statistics};
 pub use thread::{Kicker, UserThread};
-pub use zygote::refill_pool;
+pub use zygote::pool;

@@ -59,9 +59,8 @@ skas_ip_wake:
 skas_stub_wait:
     test byte ptr [rbx + 0x78], 2
     jnz skas_stub_trap
-    mov r8, [rbx + 0x70]
-    test r8, r8
-    jz 3f
+    cmp qword ptr [rbx + 0x70], 0
+    je 3f
     rdtsc
     shl rdx, 32
     or rax, rdx
@@ -74,7 +73,8 @@ skas_stub_wait:
     shl rdx, 32
     or rax, rdx
     sub rax, r9
-    cmp rax, r8
+    # Looked at anew each time: the kernel sets it to 0 when it runs another thread.
+    cmp rax, [rbx + 0x70]
     jb 2b
 3:
     mov eax, [rbx]

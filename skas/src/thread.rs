@@ -62,7 +62,6 @@ impl UserThread {
     /// A thread in a new, empty address space, from the pool of ready stubs. Registers are zero but for the selectors, FP state is initial.
     /// `EAGAIN`, `ENOMEM`, `EMFILE` as the host gives them.
     pub fn new() -> Result<(Arc<AddressSpace>, UserThread), Errno> {
-        reaper::reap();
         let zygote = machine().zygote.get().ok_or(Errno::ENODEV)?;
         zygote.take()
     }
@@ -77,8 +76,16 @@ impl UserThread {
         if self.space.is_dead() {
             return Err(Errno::ESRCH);
         }
+        if machine().backend == Backend::Ptrace {
+            reaper::reap();
+        }
         self.claim();
-        let result = self.fork_claimed().map_err(short_of);
+        let mut result = self.fork_claimed();
+        // The dead count for the host's limits until they are reaped.
+        if matches!(result, Err(Errno::EAGAIN)) && reaper::reap() {
+            result = self.fork_claimed();
+        }
+        let result = result.map_err(short_of);
         self.core.release();
         if result.is_ok() {
             count(&COUNTERS.forks);
@@ -327,6 +334,7 @@ impl UserThread {
             command |= Command::BASES;
         }
         core.send(command);
+        Core::leave_last(core);
         let kick = &self.kick;
         if self.space.wait(core, &|| kick.pending.load(Ordering::Relaxed)).is_err() {
             return Exit::Dead;

@@ -17,7 +17,7 @@ use crate::machine::{machine, no_process};
 use crate::region::{self, Command, Region};
 use crate::stats::{COUNTERS, count};
 use crate::thread::UserThread;
-use crate::{AddressSpace, Backend, InitError, Regs, host, image, trace, xstate};
+use crate::{AddressSpace, Backend, InitError, Regs, host, image, keeper, trace, xstate};
 
 pub(crate) struct Zygote {
     thread: Mutex<UserThread>,
@@ -27,13 +27,15 @@ pub(crate) struct Zygote {
 const FILTER_FLAG_SPEC_ALLOW: u64 = 4;
 const FILTER_FLAG_NEW_LISTENER: u64 = 8;
 const TASK_TOP: u64 = 0x7fff_ffff_f000;
-/// Ready spaces kept by [`refill_pool`].
+/// Ready spaces kept by the keeper.
 const POOL: usize = 4;
 
 impl Zygote {
     /// A new empty space.
     pub(crate) fn take(&self) -> Result<(Arc<AddressSpace>, UserThread), Errno> {
-        if let Some(ready) = self.pool.lock().unwrap_or_else(|p| p.into_inner()).pop() {
+        let ready = self.pool.lock().unwrap_or_else(|p| p.into_inner()).pop();
+        keeper::call();
+        if let Some(ready) = ready {
             count(&COUNTERS.pool_hits);
             return Ok(ready);
         }
@@ -42,8 +44,8 @@ impl Zygote {
     }
 }
 
-/// Forks spaces ahead of need, at most one a call. True when the pool is full. Meant for idle moments.
-pub fn refill_pool() -> bool {
+/// Forks spaces ahead of need, at most one a call. True when the pool is full or cannot be filled.
+pub(crate) fn refill_pool() -> bool {
     let Some(zygote) = machine().zygote.get() else {
         return true;
     };
@@ -59,6 +61,14 @@ pub fn refill_pool() -> bool {
         }
         Err(_) => true,
     }
+}
+
+/// Spaces forked ahead of need: how many there are, and how many there will be when the keeper rests. For statistics and tests.
+pub fn pool() -> (usize, usize) {
+    let Some(zygote) = machine().zygote.get().filter(|_| machine().backend == Backend::Seccomp) else {
+        return (0, 0);
+    };
+    (zygote.pool.lock().unwrap_or_else(|p| p.into_inner()).len(), POOL)
 }
 
 /// Starts the zygote, with the strongest filter the host allows.
