@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use arch_um::host::{auxv, random};
+use arch_um::host::auxv;
 use skas::{Prot, Regs, UserThread};
 
 use super::args::Arguments;
@@ -13,7 +13,7 @@ use super::elf::{self, Image, Kind, StackAccess};
 use super::load::{self, Binary, Loaded, Place};
 use super::script::{self, Script};
 use super::stack::{self, StackImage, at};
-use crate::mm::layout::Layout;
+use crate::mm::layout::{Layout, random_bytes};
 use crate::mm::limits::Limits;
 use crate::mm::vma::page_align_up;
 use crate::mm::{Mm, Program};
@@ -342,15 +342,13 @@ fn populate(
         .as_ref()
         .map(|binary| load::load(mm, binary, Place::Mappings))
         .transpose()?;
-    let mut random_bytes = [0; 16];
-    random::fill(&mut random_bytes);
     let auxv = auxiliary(image, &program, interpreter.as_ref(), cred, secure);
     let stack = stack::build(
         layout.stack_top,
         layout.stack_jitter(),
         arguments,
         &target.name,
-        random_bytes,
+        random_bytes(),
         auxv,
     );
     let mut prot = Prot::READ | Prot::WRITE;

@@ -30,12 +30,15 @@ struct Link {
 }
 
 impl Link {
-    fn read(addr: u64) -> Result<Self> {
-        let link: u64 = UserPtr::new(addr).read()?;
-        Ok(Self {
+    fn new(link: u64) -> Self {
+        Self {
             addr: link & !1,
             has_owner: link & 1 != 0,
-        })
+        }
+    }
+
+    fn read(addr: u64) -> Result<Self> {
+        UserPtr::new(addr).read().map(Self::new)
     }
 }
 
@@ -51,9 +54,8 @@ pub fn exit(task: &Task, head: u64) {
 
 fn walk(task: &Task, head: u64) -> Result<()> {
     let mm = task.try_mm().ok_or(Errno::EFAULT)?;
-    let mut link = Link::read(head)?;
-    let offset: u64 = UserPtr::new(head.wrapping_add(8)).read()?;
-    let pending = Link::read(head.wrapping_add(16))?;
+    let [first, offset, pending]: [u64; 3] = UserPtr::new(head).read()?;
+    let (mut link, pending) = (Link::new(first), Link::new(pending));
     for _ in 0..LIST_LIMIT {
         if link.addr == head {
             break;

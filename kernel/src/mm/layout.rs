@@ -1,6 +1,7 @@
 //! Where things are put in an address space: stack, mapping area, programs, heap, and the randomization of all of them.
 
 use arch_um::host::random;
+use arch_um::sync::{SpinLock, order};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::tree::{Direction, STACK_GUARD_GAP};
@@ -39,11 +40,42 @@ pub fn randomize() -> Randomize {
     }
 }
 
+/// Random bytes fetched from the host ahead of use: an exec takes several small pieces.
+struct Pool {
+    bytes: [u8; 512],
+    used: usize,
+}
+
+static POOL: SpinLock<Pool> = SpinLock::new(
+    &order::RANDOM,
+    Pool {
+        bytes: [0; 512],
+        used: 512,
+    },
+);
+
+/// `N` random bytes, at most 512; never given out twice.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut out = [0; N];
+    loop {
+        let mut pool = POOL.lock();
+        let Pool { bytes, used } = &mut *pool;
+        if let Some(piece) = bytes.get_mut(*used..*used + N) {
+            out.copy_from_slice(piece);
+            piece.fill(0);
+            *used += N;
+            return out;
+        }
+        drop(pool);
+        let mut fresh = [0; 512];
+        random::fill(&mut fresh);
+        *POOL.lock() = Pool { bytes: fresh, used: 0 };
+    }
+}
+
 /// A random number below `limit`; 0 when that is 0.
 fn random_below(limit: u64) -> u64 {
-    let mut bytes = [0; 8];
-    random::fill(&mut bytes);
-    u64::from_le_bytes(bytes).checked_rem(limit).unwrap_or(0)
+    u64::from_le_bytes(random_bytes()).checked_rem(limit).unwrap_or(0)
 }
 
 /// Where things go in one address space.
@@ -164,6 +196,12 @@ mod tests {
         let two = Layout::within(TASK_SIZE, 65536, 8 * MIB, 0, Randomize::Off);
         assert_eq!((one.stack_top, one.mmap_base), (two.stack_top, two.mmap_base));
         assert_eq!(one.program_base(), 0x5555_5555_4000);
+    }
+
+    #[test]
+    fn random_bytes_do_not_come_twice() {
+        let seen: alloc::collections::BTreeSet<[u8; 16]> = (0..1000).map(|_| random_bytes()).collect();
+        assert_eq!(seen.len(), 1000);
     }
 
     #[test]
