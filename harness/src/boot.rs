@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::guard::{HANG_GUARD, wait};
+use crate::guard::{hang_guard, wait};
 
 /// How guest programs are caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Linux {
             stdin: Vec::new(),
             stdin_from: None,
             user: None,
-            guard: HANG_GUARD,
+            guard: hang_guard(),
             directory: None,
         }
     }

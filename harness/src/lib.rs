@@ -12,5 +12,5 @@ pub mod script;
 mod terminal;
 
 pub use boot::{Backend, Linux, Outcome, executable, workspace};
-pub use guard::HANG_GUARD;
+pub use guard::hang_guard;
 pub use terminal::Terminal;

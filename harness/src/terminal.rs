@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use crate::guard::{HANG_GUARD, wait};
+use crate::guard::{hang_guard, wait};
 
 /// A running command whose controlling terminal we hold.
 pub struct Terminal {
@@ -87,7 +87,7 @@ impl Terminal {
     /// # Panics
     /// When the hang guard runs out; the message shows all that was seen.
     pub fn expect(&mut self, text: &str) -> String {
-        let end = Instant::now() + HANG_GUARD;
+        let end = Instant::now() + hang_guard();
         loop {
             if let Some(at) = self.seen[self.mark..].find(text) {
                 let before = self.seen[self.mark..self.mark + at].to_owned();
@@ -147,7 +147,7 @@ impl Terminal {
     /// # Panics
     /// When it hangs; the message shows all that was seen.
     pub fn wait(&mut self) -> ExitStatus {
-        match wait(&mut self.child, HANG_GUARD) {
+        match wait(&mut self.child, hang_guard()) {
             Ok(status) => status,
             Err(error) => panic!("{error}; seen:\n{}", self.seen()),
         }

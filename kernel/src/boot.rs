@@ -16,7 +16,7 @@ use crate::vfs::inode::{FsFlags, MountOption, MountSource};
 use crate::vfs::mount::{self, MountFlags};
 use crate::vfs::open::{OpenHow, open};
 use crate::vfs::walk::{WalkContext, WalkFlags};
-use crate::vfs::{DevT, Mode, OpenFlags, registry};
+use crate::vfs::{DevT, File, Mode, OpenFlags, registry};
 use crate::{Errno, Result, block, device, exec, fs, mm, sys, task, tty};
 
 /// What the command line decides.
@@ -193,19 +193,50 @@ pub fn mount_dev() -> Result<()> {
     mount::mount_at("devtmpfs", &source, MountFlags::NOEXEC | MountFlags::NOSUID, b"/dev").map(drop)
 }
 
-/// Opens /dev/console as init's descriptors 0, 1 and 2.
-pub fn open_console(cx: &Context) -> Result<()> {
+/// Shells that people name as init to work in.
+const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox", "fish"];
+
+/// Opens the console as init's descriptors 0, 1 and 2.
+///
+/// A shell as init becomes the leader of a session on the console's terminal, so that ^C, ^Z and job control work in it. Linux gives init /dev/console,
+/// which is no controlling terminal: real inits make sessions themselves, and for them nothing changes here. A shell never does.
+pub fn open_console(cx: &Context, init: &str) -> Result<()> {
+    let name = init.rsplit('/').next().unwrap_or(init);
+    let own = if SHELLS.contains(&name) {
+        shells_terminal(cx)
+    } else {
+        Err(Errno::ENODEV)
+    };
+    let console = own.or_else(|_| open_device(cx, "console"))?;
+    for _ in 0..3 {
+        cx.files().install(Arc::clone(&console), CloseOnExec::No)?;
+    }
+    Ok(())
+}
+
+/// The console's terminal under its own name; opening it makes it the controlling terminal of a session leader.
+fn shells_terminal(cx: &Context) -> Result<Arc<File>> {
+    let terminal = tty::console::current().ok_or(Errno::ENODEV)?;
+    task::jobctl::sys_setsid(cx)?;
+    let file = open_device(cx, terminal.name())?;
+    task::jobctl::init_has_jobs();
+    Ok(file)
+}
+
+fn open_device(cx: &Context, name: &str) -> Result<Arc<File>> {
     let walk = WalkContext::of(cx.task());
     let how = OpenHow {
         flags: OpenFlags::RDWR,
         mode: Mode::empty(),
         resolve: WalkFlags::empty(),
     };
-    let console = open(Some(cx), &walk, &walk.root.clone(), b"/dev/console", &how)?;
-    for _ in 0..3 {
-        cx.files().install(Arc::clone(&console), CloseOnExec::No)?;
-    }
-    Ok(())
+    open(
+        Some(cx),
+        &walk,
+        &walk.root.clone(),
+        alloc::format!("/dev/{name}").as_bytes(),
+        &how,
+    )
 }
 
 /// Replaces the calling task's program, as `execve(2)` does.
@@ -215,25 +246,4 @@ pub fn run_program(cx: &Context, path: &str, args: &[String], environment: &[Str
         .collect();
     let envp: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
     exec::exec_from_kernel(cx, path.as_bytes(), &argv, &envp)
-}
-
-/// Shells that people name as init to work in.
-const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox", "fish"];
-
-/// Makes a shell that is init the leader of a session on the console, so that ^C, ^Z and job control work in it.
-///
-/// Linux leaves /dev/console without a session, and a shell as init without job control: real inits make sessions themselves, and for them nothing
-/// changes here. A shell never does.
-pub fn give_shell_the_console(cx: &Context, init: &str) {
-    let name = init.rsplit('/').next().unwrap_or(init);
-    if !SHELLS.contains(&name) {
-        return;
-    }
-    let taken = task::jobctl::sys_setsid(cx).and_then(|_| {
-        let console = tty::console::current().ok_or(Errno::ENODEV)?;
-        tty::jobctl::set_controlling(&console, tty::jobctl::Steal::No, crate::vfs::Access::READ)
-    });
-    if let Err(error) = taken {
-        log::debug!("{init} gets no job control on the console: {error}");
-    }
 }

@@ -173,15 +173,14 @@ fn no_root(root: &str, params: &Params, error: Errno) -> ! {
 }
 
 fn run_init(cx: &Context, params: &Params) {
-    if let Err(error) = kernel::boot::open_console(cx) {
+    let candidates: Vec<&str> = params.init.as_deref().map_or(INITS.to_vec(), |init| vec![init]);
+    if let Err(error) = kernel::boot::open_console(cx, candidates[0]) {
         log::warn!("Warning: unable to open an initial console: {error}.");
     }
-    let candidates: Vec<&str> = params.init.as_deref().map_or(INITS.to_vec(), |init| vec![init]);
     for init in candidates {
         log::info!("Run {init} as init process");
         log::debug!("  with arguments:\n    {init}\n    {}", params.init_args.join("\n    "));
         log::debug!("  with environment:\n    {}", params.environment.join("\n    "));
-        kernel::boot::give_shell_the_console(cx, init);
         match kernel::boot::run_program(cx, init, &params.init_args, &params.environment) {
             Ok(()) => return,
             Err(error) if params.init.is_some() => {

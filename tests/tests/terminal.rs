@@ -42,7 +42,7 @@ fn a_shell_has_a_prompt_echo_and_line_editing() {
         let mut terminal = bash(backend);
         terminal.send("echo hello | tr a-z A-Z\n");
         terminal.expect("HELLO");
-        terminal.send("cat\n");
+        run(&mut terminal, "cat");
         terminal.send("one\x7f\x7f\x7ftwo\n");
         terminal.expect("\ntwo");
         terminal.send("\x04");
@@ -51,34 +51,33 @@ fn a_shell_has_a_prompt_echo_and_line_editing() {
     }
 }
 
+/// Runs `command` in the foreground and returns when it has the terminal.
+fn run(terminal: &mut Terminal, command: &str) {
+    terminal.send(&format!("sh -c 'echo started; exec {command}'\n"));
+    terminal.expect("started\r");
+}
+
 #[test]
 fn interrupt_stop_foreground_and_background_work() {
     for backend in Backend::ALL {
         let mut terminal = bash(backend);
-        terminal.send("sleep 1000\n");
-        terminal.expect("sleep 1000");
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        run(&mut terminal, "sleep 1000");
         terminal.send("\x03");
         terminal.expect("guest> ");
         terminal.send("echo status $?\n");
         terminal.expect("status 130");
-        terminal.send("sleep 1001\n");
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        run(&mut terminal, "sleep 1001");
         terminal.send("\x1a");
         terminal.expect("Stopped");
         terminal.send("bg\n");
-        terminal.expect("sleep 1001 &");
+        terminal.expect("sleep 1001");
         terminal.send("jobs\n");
         terminal.expect("Running");
-        terminal.send("fg\n");
-        terminal.expect("sleep 1001");
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        terminal.send("\x03");
+        terminal.send("kill -INT %1; wait\n");
         terminal.expect("guest> ");
-        terminal.send("cat &\n");
+        terminal.send("cat & sleep 1; jobs; kill %1; wait; echo end of $((1 + 1))\n");
         terminal.expect("Stopped");
-        terminal.send("kill %1; wait\n");
-        terminal.expect("Terminated");
+        terminal.expect("end of 2");
         end(terminal);
     }
 }
@@ -89,13 +88,13 @@ fn the_window_size_follows_the_host() {
         let mut terminal = bash(backend);
         terminal.send("stty size\n");
         terminal.expect("24 80");
-        terminal.send("trap 'echo resized' WINCH; stty size\n");
-        terminal.expect("24 80");
+        terminal.send(
+            "trap 'echo re''sized' WINCH; echo loop''ing; until [ \"$(stty size)\" = '50 132' ]; do :; done; echo seen: $(stty size)\n",
+        );
+        terminal.expect("looping");
         terminal.resize(50, 132);
-        terminal.send("\n");
         terminal.expect("resized");
-        terminal.send("stty size\n");
-        terminal.expect("50 132");
+        terminal.expect("seen: 50 132");
         end(terminal);
     }
 }
@@ -115,7 +114,7 @@ fn less_vi_and_top_draw() {
         terminal.expect("PID USER");
         terminal.send("q");
         terminal.expect("guest> ");
-        terminal.send("vi /tmp/.vi-test-$$\n");
+        terminal.send("rm -f /tmp/.vi-test*; vi /tmp/.vi-test-$$\n");
         terminal.expect("~");
         terminal.send("iwritten in vi\x1b:wq\n");
         terminal.expect("guest> ");

@@ -3,6 +3,8 @@
 //! An orphaned group is one in which nobody has a parent outside of the group but in the session: it must not stop, as nobody would continue it
 //! (POSIX.1-2024, 3.264).
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use alloc::sync::Arc;
 
 use super::table::{INIT, Node, Tree, tree};
@@ -42,8 +44,18 @@ pub(crate) fn is_orphaned(tree: &Tree, group: Pid, ignored: Option<Pid>) -> bool
     })
 }
 
+static INIT_HAS_JOBS: AtomicBool = AtomicBool::new(false);
+
+/// Init is a shell with job control: it continues what it stops, as no other init does.
+pub fn init_has_jobs() {
+    INIT_HAS_JOBS.store(true, Ordering::Relaxed);
+}
+
+/// Whether `parent` would continue a stopped `member`. Init does not, unless it is itself a shell with a terminal (`crate::boot`).
 fn is_caretaker(parent: &Node, member: &Node) -> bool {
-    parent.process.pid() != INIT && parent.group != member.group && parent.session.id() == member.session.id()
+    parent.group != member.group
+        && parent.session.id() == member.session.id()
+        && (parent.process.pid() != INIT || INIT_HAS_JOBS.load(Ordering::Relaxed))
 }
 
 /// Whether a member of the group is stopped.

@@ -196,11 +196,6 @@ pub trait FileOps: Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// Where `SEEK_END` counts from, for what is no regular file (a block device's size); none takes the inode's size.
-    fn length(&self, _file: &File) -> Option<Result<u64>> {
-        None
-    }
-
     /// `ioctl(2)`. `arg` is the raw third argument.
     fn ioctl(&self, _cx: &Context, _file: &File, _cmd: u32, _arg: u64) -> Result<usize> {
         Err(Errno::ENOTTY)

@@ -203,7 +203,9 @@ pub fn sys_lseek(cx: &Context, fd: Fd, offset: i64, whence: u32) -> Result<usize
     let target = match whence {
         0 => offset,
         1 => (*position as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
-        2 => (end_of(&file)? as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+        2 => (file.ops().end(&file)? as i64)
+            .checked_add(offset)
+            .ok_or(Errno::EOVERFLOW)?,
         3 | 4 => {
             let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
             let target = if whence == 3 {
@@ -223,21 +225,11 @@ pub fn sys_lseek(cx: &Context, fd: Fd, offset: i64, whence: u32) -> Result<usize
     Ok(target as usize)
 }
 
-/// Where `SEEK_END` counts from: the size of a file, of the medium of a block device.
-fn end_of(file: &File) -> Result<u64> {
-    match file.ops().length(file) {
-        Some(length) => length,
-        None => file
-            .inode()
-            .map_or(Ok(0), |inode| inode.metadata().map(|meta| meta.size)),
-    }
-}
-
 fn seek_extent(file: &File, from: u64, target: SeekTarget) -> Result<u64> {
     match file.ops().seek(from, target) {
         // A file system that does not know holes has none: all is data up to the end.
         Err(Errno::EINVAL) => {
-            let size = end_of(file)?;
+            let size = file.ops().end(file)?;
             if from >= size {
                 return Err(Errno::ENXIO);
             }
