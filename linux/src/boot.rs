@@ -19,7 +19,8 @@ const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
 /// Brings the machine up to its init. Runs on the first kernel thread.
 pub fn boot(setup: Setup) {
-    let params = Params::parse(&setup.command_line);
+    let mut params = Params::parse(&setup.parameters);
+    params.init_args.extend(setup.init_args.iter().cloned());
     start_log(&params);
     log::info!(
         "Linux version {} (rustc) {}",

@@ -72,10 +72,12 @@ pub fn parse(words: &[String]) -> Result<Request, String> {
     if !has("console=", &kernel) {
         kernel.push("console=tty0".into());
     }
+    setup.parameters = kernel.join(" ");
     if !init_args.is_empty() {
         kernel.push("--".into());
         kernel.extend(init_args.iter().map(|word| quoted(word)));
     }
+    setup.init_args = init_args;
     setup.command_line = kernel.join(" ");
     if setup.command_line.len() >= COMMAND_LINE_SIZE {
         return Err(format!(
@@ -87,7 +89,8 @@ pub fn parse(words: &[String]) -> Result<Request, String> {
     Ok(Request::Boot(setup))
 }
 
-/// A word as the kernel's parser reads it back in one piece. (UML joins with blanks and loses the shell's quoting.)
+/// A word as the kernel's parser reads it back in one piece, where that is possible. (UML joins with blanks and loses the shell's quoting; what stands
+/// behind `--` reaches init untouched here.)
 fn quoted(word: &str) -> String {
     if !word.contains(char::is_whitespace) && !word.is_empty() || word.contains('"') {
         word.to_owned()
@@ -133,6 +136,10 @@ mod tests {
     fn words_with_blanks_stay_one_word() {
         let setup = boot(&["init=/bin/sh", "--", "-c", "echo a b"]);
         assert_eq!(params::Params::parse(&setup.command_line).init_args, ["-c", "echo a b"]);
+        assert_eq!(
+            boot(&["init=/bin/sh", "--", "-c", "echo \"a  b\""]).init_args,
+            ["-c", "echo \"a  b\""]
+        );
     }
 
     #[test]

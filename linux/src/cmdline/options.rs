@@ -37,6 +37,10 @@ pub struct Setup {
     pub warnings: Vec<String>,
     /// The kernel command line, as /proc/cmdline shows it.
     pub command_line: String,
+    /// Its part in front of `--`.
+    pub parameters: String,
+    /// The words behind `--`.
+    pub init_args: Vec<String>,
 }
 
 impl Default for Setup {
@@ -55,6 +59,8 @@ impl Default for Setup {
             quiet: false,
             warnings: Vec::new(),
             command_line: String::new(),
+            parameters: String::new(),
+            init_args: Vec::new(),
         }
     }
 }
