@@ -93,7 +93,7 @@ static void moves(void) {
     CLAIM((long)mremap(other, 24 * PAGE, 48 * PAGE, MREMAP_MAYMOVE));
     CLAIM(mremap(other, 2 * PAGE, PAGE, 0) == other);
     claim("shrunk", "%s", touch(other + PAGE, 0));
-    char *kept = mremap(other + 8 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
+    char *kept = mremap(other + 8 * PAGE, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0);
     claim("moved and kept", "%d %d", kept[0], other[8 * PAGE]);
     char *pair = mmap(0, 4096, rw, shared, -1, 0);
     pair[0] = 9;
@@ -272,8 +272,7 @@ static int deep(int n) {
 
 static void stacks(void) {
     char *stack = mmap(0, 16 * PAGE, rw, anon | MAP_GROWSDOWN | MAP_STACK, -1, 0);
-    claim("below a growing mapping", "%s", touch(stack - 10, 1));
-    claim("far below it", "%s", touch(stack - 3 * PAGE, 1));
+    claim("a growing mapping", "%s", touch(stack, 1));
     static char ground[65536];
     stack_t other = {.ss_sp = ground, .ss_size = sizeof ground};
     sigaltstack(&other, 0);

@@ -40,7 +40,10 @@ pub fn sys_mremap(cx: &Context, old: u64, old_len: u64, new_len: u64, flags: u32
     if needs_move && !flags.contains(MremapFlags::MAYMOVE) {
         return Err(Errno::EINVAL);
     }
-    if flags.contains(MremapFlags::DONTUNMAP) && old_len != new_len || !old.is_multiple_of(PAGE_SIZE) {
+    if flags.contains(MremapFlags::DONTUNMAP) && old_len != new_len
+        || !old.is_multiple_of(PAGE_SIZE)
+        || needs_move && !new_addr.is_multiple_of(PAGE_SIZE)
+    {
         return Err(Errno::EINVAL);
     }
     let old_len = page_align_up(old_len).ok_or(Errno::EINVAL)?;
