@@ -12,7 +12,7 @@ use crate::task::init::First;
 use crate::task::rlimit::{Limits, Resource};
 use crate::vfs::fd_table::{CloseOnExec, FdTable};
 use crate::vfs::fs_context::FsContext;
-use crate::vfs::inode::{FsFlags, MountOption, MountSource, NewAttr, NewNode};
+use crate::vfs::inode::{FsFlags, MountOption, MountSource};
 use crate::vfs::mount::{self, MountFlags};
 use crate::vfs::open::{OpenHow, open};
 use crate::vfs::walk::{WalkContext, WalkFlags};
@@ -184,34 +184,18 @@ pub fn root_device_text(root: &str) -> String {
     alloc::format!("unknown-block({},{})", dev.major, dev.minor)
 }
 
-/// Links every program expects in /dev; on other machines udev makes them.
-const DEV_LINKS: [(&[u8], &[u8]); 4] = [
-    (b"fd", b"/proc/self/fd"),
-    (b"stdin", b"/proc/self/fd/0"),
-    (b"stdout", b"/proc/self/fd/1"),
-    (b"stderr", b"/proc/self/fd/2"),
-];
-
-/// Mounts devtmpfs on /dev, whatever /dev is: a directory of a read-only root, or a symlink.
+/// Mounts devtmpfs on /dev, whatever /dev is: a directory of a read-only root, or a symlink; and devpts on its /dev/pts, so that `script`, `tmux` and
+/// `ssh` work under an init that mounts nothing. An init that mounts its own hides it: /dev/ptmx goes by what is on /dev/pts.
 pub fn mount_dev() -> Result<()> {
-    let source = MountSource {
-        source: b"devtmpfs".to_vec(),
+    let flags = MountFlags::NOEXEC | MountFlags::NOSUID;
+    let source = |kind: &str, options| MountSource {
+        source: kind.as_bytes().to_vec(),
+        options: split_options(options),
         ..MountSource::default()
     };
-    let mounted = mount::mount_at("devtmpfs", &source, MountFlags::NOEXEC | MountFlags::NOSUID, b"/dev")?;
-    let dev = mounted.fs().root();
-    for (name, target) in DEV_LINKS {
-        dev.create(
-            name,
-            NewNode::Symlink(target),
-            NewAttr {
-                mode: Mode::from_bits_retain(0o777),
-                uid: 0,
-                gid: 0,
-            },
-        )?;
-    }
-    Ok(())
+    mount::mount_at("devtmpfs", &source("devtmpfs", ""), flags, b"/dev")?;
+    let terminals = source("devpts", "gid=5,mode=620,ptmxmode=666");
+    mount::mount_at("devpts", &terminals, flags, b"/dev/pts").map(drop)
 }
 
 /// Shells that people name as init to work in.

@@ -124,3 +124,121 @@ fn find_counts_what_the_host_counts() {
     // /usr does not change under the test, as / may.
     same("find /usr -xdev | wc -l; find /etc -xdev -type l | wc -l; find /usr/lib -xdev -newer /etc/passwd | wc -l");
 }
+
+#[test]
+fn coreutils() {
+    same_in_scratch(include_str!("../judges/coreutils.sh"));
+}
+
+#[test]
+fn find_grep_sed_awk_tar_diff_and_patch() {
+    same_in_scratch(include_str!("../judges/files.sh"));
+}
+
+#[test]
+fn util_linux_and_procps() {
+    same_in_scratch(include_str!("../judges/system.sh"));
+}
+
+#[test]
+fn mounting_and_unmounting() {
+    for backend in Backend::ALL {
+        let script = format!("{IN_SCRATCH}{}", include_str!("../judges/mounts.sh"));
+        assert_eq!(
+            in_guest(backend, &script).output,
+            include_str!("../judges/mounts.expected"),
+            "{backend:?}"
+        );
+    }
+}
+
+#[test]
+fn a_shell_as_init_finds_descriptors_shared_memory_and_pseudo_terminals_in_dev() {
+    for backend in Backend::ALL {
+        let guest = in_guest(
+            backend,
+            "bash -c 'cat <(echo substituted)'; (echo out >/dev/stdout) | cat; echo shared >/dev/shm/x; cat /dev/shm/x
+            script -qec tty /dev/null </dev/null; mount -t devpts none /dev/pts; script -qec 'ls -i $(tty) >/dev/null; echo $?' /dev/null </dev/null",
+        );
+        assert_eq!(
+            guest.output.replace('\r', ""),
+            "substituted\nout\nshared\n/dev/pts/0\n0\n",
+            "{backend:?}"
+        );
+    }
+}
+
+#[test]
+fn many_threads_deep_directories_and_large_ones() {
+    same_in_scratch(
+        "python3 - <<'END'
+import threading, os
+start, count, lock = threading.Event(), [0], threading.Lock()
+def work():
+    start.wait()
+    with lock: count[0] += 1
+threads = [threading.Thread(target=work) for _ in range(500)]
+[t.start() for t in threads]; print(threading.active_count()); start.set(); [t.join() for t in threads]; print(count)
+os.mkdir('deep'); fd = os.open('deep', os.O_RDONLY)
+for i in range(1000):
+    os.mkdir('d%d' % i, dir_fd=fd); below = os.open('d%d' % i, os.O_RDONLY, dir_fd=fd); os.close(fd); fd = below
+here = os.open('.', os.O_RDONLY); os.fchdir(fd); print(len(os.getcwd()) > 4096); os.fchdir(here)
+os.mkdir('many')
+for i in range(10000): open('many/f%d' % i, 'w').close()
+print(len(os.listdir('many')), len(set(os.listdir('many'))))
+END
+        find deep | wc -l; rm -r deep; ls many | md5sum; find many -type f | wc -l; rm -r many; ls",
+    );
+}
+
+#[test]
+fn a_large_file_is_copied_whole() {
+    same_in_scratch(
+        "head -c 300000000 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null >big; cp big copy; cat big >cat; dd if=big of=dd bs=1M 2>/dev/null
+        for f in big copy cat dd; do sha256sum $f; done; cmp big cat && echo equal",
+    );
+}
+
+#[test]
+fn a_sort_of_many_lines_with_temporary_files() {
+    same_in_scratch(
+        "seq 2000000 | shuf --random-source=/dev/zero >r; sort -S 8M r | sha256sum; sort -n --parallel=2 r | tail -1",
+    );
+}
+
+#[test]
+fn a_project_of_fifty_files_by_make_j4() {
+    same_in_scratch(
+        "for i in $(seq 50); do printf '#include <stdio.h>\\nint f%d(void) { return printf(\"%d\\\\n\"); }\\n' $i $i >f$i.c; done
+        (echo 'all: prog'; echo 'prog: main.o $(patsubst %.c,%.o,$(wildcard f*.c))'; printf '\\tcc -o $@ $^\\n') >Makefile
+        (for i in $(seq 50); do echo \"int f$i(void);\"; done; echo 'int main(void) {'; for i in $(seq 50); do echo \"f$i();\"; done; echo '}') >main.c
+        make -j4 >/dev/null && ./prog | sha256sum && ls | wc -l && make -q; echo $?",
+    );
+}
+
+#[test]
+fn a_python_virtual_environment() {
+    same_in_scratch(
+        "python3 -m venv --without-pip v && v/bin/python -c 'import sys; print(sys.prefix == sys.base_prefix)'; ls v",
+    );
+}
+
+#[test]
+fn tracing_a_program_fails_with_a_sentence() {
+    for backend in Backend::ALL {
+        let guest = in_guest(
+            backend,
+            "strace true; echo $?; gdb -batch -ex run /bin/true; echo $?; echo alive",
+        );
+        assert!(
+            guest.output.contains("strace: ") && guest.output.ends_with("alive\n"),
+            "{backend:?}: {}",
+            guest.output
+        );
+    }
+}
+
+#[test]
+fn a_pipe_opened_again_by_its_descriptors_name_does_not_wait_for_its_writer() {
+    same("echo gone | (sleep 0.2; cat /dev/stdin); printf 'a\\nb\\n' | (sleep 0.2; wc -l /proc/self/fd/0)");
+}

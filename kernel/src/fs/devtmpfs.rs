@@ -2,6 +2,8 @@
 //!
 //! One tmpfs for the whole machine, whatever mounts it. Nodes are made through the VFS on a mount that is in no tree, so that cached names stay
 //! right; users may add and remove nodes as on any tmpfs.
+//!
+//! It starts with what device managers add at once everywhere ([`FIXTURES`]), so that a shell as init has `<(...)` and POSIX shared memory.
 
 use alloc::sync::Arc;
 
@@ -87,6 +89,16 @@ impl Instance {
         Ok(())
     }
 
+    /// Adds [`FIXTURES`].
+    fn furnish(&self) {
+        for (name, node, mode) in FIXTURES {
+            let mode = Mode::from_bits_truncate(mode);
+            if let Err(error) = namei::create(&self.root(), name, node, mode, &Cred::root()) {
+                log::warn!("devtmpfs: {}: {error}", core::str::from_utf8(name).unwrap_or("?"));
+            }
+        }
+    }
+
     fn remove(&self, device: &DeviceNode) -> Result<()> {
         let (dir, name) = self.directory(&device.name)?;
         let parent = Parent {
@@ -97,6 +109,16 @@ impl Instance {
         namei::unlink(&parent, &Cred::root())
     }
 }
+
+/// What is there besides devices: links for /proc's descriptors, the place of POSIX shared memory, the place of devpts.
+const FIXTURES: [(&[u8], NewNode<'static>, u32); 6] = [
+    (b"fd", NewNode::Symlink(b"/proc/self/fd"), 0o777),
+    (b"stdin", NewNode::Symlink(b"/proc/self/fd/0"), 0o777),
+    (b"stdout", NewNode::Symlink(b"/proc/self/fd/1"), 0o777),
+    (b"stderr", NewNode::Symlink(b"/proc/self/fd/2"), 0o777),
+    (b"shm", NewNode::Directory, 0o1777),
+    (b"pts", NewNode::Directory, 0o755),
+];
 
 /// Carries announcements into the tree.
 struct Listener;
@@ -119,5 +141,6 @@ impl NodeListener for Listener {
 /// Registers the type and fills the tree, now and whenever a device comes.
 pub fn init() {
     registry::register(&DevTmpFsType);
+    instance().furnish();
     node::listen(Arc::new(Listener));
 }

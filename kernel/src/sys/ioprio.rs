@@ -12,14 +12,16 @@ const CLASS_RT: u32 = 1;
 const CLASS_BE: u32 = 2;
 const CLASS_IDLE: u32 = 3;
 const CLASS_SHIFT: u32 = 13;
+/// `IOPRIO_WHO_PROCESS`.
+const WHO_PROCESS: i32 = 1;
 const LEVELS: u32 = 8;
 
 /// The tasks `which` and `who` name. `ESRCH` when there are none, `EINVAL` for an unknown `which`.
 fn targets(cx: &Context, which: i32, who: i32) -> Result<Vec<Arc<Task>>> {
     let own = cx.task();
     let tasks: Vec<Arc<Task>> = match which {
-        1 if who == 0 => alloc::vec![own.clone()],
-        1 => table::task(Pid(who)).into_iter().collect(),
+        WHO_PROCESS if who == 0 => alloc::vec![own.clone()],
+        WHO_PROCESS => table::task(Pid(who)).into_iter().collect(),
         2 => {
             let group = if who == 0 { own.process().group() } else { Pid(who) };
             table::group(group)
@@ -69,8 +71,14 @@ pub fn sys_ioprio_set(cx: &Context, which: i32, who: i32, priority: u32) -> Resu
     Ok(0)
 }
 
-/// `ioprio_get(2)`: of several tasks the highest.
+/// `ioprio_get(2)`: of one task what was set, of several the highest that counts.
 pub fn sys_ioprio_get(cx: &Context, which: i32, who: i32) -> Result<usize> {
+    if which == WHO_PROCESS {
+        let tasks = targets(cx, which, who)?;
+        return Ok(tasks
+            .first()
+            .map_or(0, |task| task.with_attributes(|attributes| attributes.ioprio)) as usize);
+    }
     let priorities = targets(cx, which, who)?.into_iter().map(|task| {
         let (set, nice) = task.with_attributes(|attributes| (attributes.ioprio, attributes.nice));
         effective(set, nice)

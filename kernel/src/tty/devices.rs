@@ -72,7 +72,7 @@ impl CharDriver for Terminals {
         let file = match (dev.major, dev.minor) {
             (AUX_MAJOR, TTY) => return Ok(TtyFile::open(jobctl::own_terminal()?, OpenedAs::Itself)?),
             (AUX_MAJOR, CONSOLE) => return Ok(console::open()?),
-            (AUX_MAJOR, PTMX) => return devpts::open_ptmx(&cx.task().cred()),
+            (AUX_MAJOR, PTMX) => return devpts::open_ptmx(cx.task()),
             (LINE_MAJOR, minor) => {
                 let line = LINES.lock().get(&minor).cloned();
                 TtyFile::open(line.ok_or(Errno::ENODEV)?, OpenedAs::Itself)?

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use super::Tty;
+use super::pty;
 use super::session::{self, Caller};
 use crate::signal::Signal;
 use crate::task::Pid;
@@ -120,23 +121,33 @@ pub fn give_up_controlling(tty: &Arc<Tty>) -> Result<()> {
 }
 
 /// The leader of `session` is exiting: its terminal is hung up, the foreground group gets `SIGHUP` and `SIGCONT`.
+///
+/// A pseudo-terminal lives on, as on Linux: who holds its slave open (`script(1)`) still has to see what the session wrote, and its master hangs up
+/// with the last slave. Its foreground group gets `SIGHUP` alone.
 pub fn session_leader_exit(session: Pid) {
-    if let Some(tty) = session::terminal_of(session) {
+    let Some(tty) = session::terminal_of(session) else {
+        return;
+    };
+    if tty.dev().major != pty::SLAVE_MAJOR {
         detach(session);
         tty.cut_off();
+    } else if let Some(group) = part(session) {
+        session::signal_group(group, Signal::HUP);
     }
+}
+
+/// Takes the terminal of `session` away; its foreground group.
+fn part(session: Pid) -> Option<Pid> {
+    let tty = session::clear_terminal(session)?;
+    tty.with_core(|core| {
+        core.session = None;
+        core.foreground.take()
+    })
 }
 
 /// Parts a session from its terminal.
 fn detach(session: Pid) {
-    let Some(tty) = session::clear_terminal(session) else {
-        return;
-    };
-    let foreground = tty.with_core(|core| {
-        core.session = None;
-        core.foreground.take()
-    });
-    if let Some(group) = foreground {
+    if let Some(group) = part(session) {
         session::signal_group(group, Signal::HUP);
         session::signal_group(group, Signal::CONT);
     }

@@ -16,3 +16,11 @@ pub const FIOQSIZE: u32 = 0x5460;
 pub const FIBMAP: u32 = 1;
 /// Block size of the file system.
 pub const FIGETBSZ: u32 = 2;
+/// Share all blocks of another file.
+pub const FICLONE: u32 = 0x4004_9409;
+/// Share a range of blocks of another file.
+pub const FICLONERANGE: u32 = 0x4020_940d;
+/// Share ranges that are equal.
+pub const FIDEDUPERANGE: u32 = 0xc018_9436;
+/// Where a file lies on its disk.
+pub const FS_IOC_FIEMAP: u32 = 0xc020_660b;

@@ -46,6 +46,7 @@ struct Ring {
 /// A pipe.
 pub struct Pipe {
     ring: Mutex<Ring>,
+    meeting: Meeting,
     /// Bytes in the ring.
     filled: AtomicUsize,
     capacity: AtomicUsize,
@@ -57,6 +58,15 @@ pub struct Pipe {
     read_queue: WaitQueue,
     write_queue: WaitQueue,
     open_queue: WaitQueue,
+}
+
+/// Whether an opener waits for the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meeting {
+    /// A FIFO: its openers wait for each other.
+    Awaited,
+    /// A pipe without a name, opened once more through /proc/self/fd: nobody waits, even when the other side is gone.
+    Past,
 }
 
 /// One open end (or both ends, for `O_RDWR`).
@@ -154,6 +164,10 @@ impl Ring {
 impl Pipe {
     /// An empty pipe without ends.
     pub fn new() -> Self {
+        Self::with(Meeting::Awaited)
+    }
+
+    fn with(meeting: Meeting) -> Self {
         let ring = Ring {
             data: Box::default(),
             head: 0,
@@ -163,6 +177,7 @@ impl Pipe {
         };
         Self {
             ring: Mutex::new(&order::PIPE, ring),
+            meeting,
             filled: AtomicUsize::new(0),
             capacity: AtomicUsize::new(DEFAULT_CAPACITY),
             readers: AtomicU32::new(0),
@@ -544,7 +559,7 @@ impl FileOps for PipeEnd {
 pub fn pipe(flags: OpenFlags, cred: &Arc<Cred>) -> [Arc<File>; 2] {
     let path = anon::pipe_path(cred);
     let inode = path.inode();
-    let pipe = inode.state().get_or_init(Pipe::new);
+    let pipe = inode.state().get_or_init(|| Pipe::with(Meeting::Past));
     let status = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
     let end = |access, mode: OpenFlags| {
         let ops = pipe.open_end(access);
@@ -556,13 +571,16 @@ pub fn pipe(flags: OpenFlags, cred: &Arc<Cred>) -> [Arc<File>; 2] {
     ]
 }
 
-/// Opens a FIFO: a reader waits for a writer and a writer for a reader, unless `O_NONBLOCK` (then `ENXIO` for a lone writer) or `O_RDWR`.
+/// Opens a FIFO, or one more end of a pipe without a name (at once): a reader waits for a writer and a writer for a reader, unless `O_NONBLOCK` (then `ENXIO` for a lone writer) or `O_RDWR`.
 pub fn open_fifo(inode: &Arc<dyn Inode>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
     let access = flags.access();
     if access.is_empty() {
         return Err(Errno::EINVAL);
     }
     let pipe = inode.state().get_or_init(Pipe::new);
+    if pipe.meeting == Meeting::Past {
+        return Ok(pipe.open_end(access));
+    }
     let nonblocking = flags.contains(OpenFlags::NONBLOCK);
     if access == Access::WRITE && nonblocking && !pipe.has_readers() {
         return Err(Errno::ENXIO);

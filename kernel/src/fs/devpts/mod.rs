@@ -1,8 +1,8 @@
 //! devpts: the slaves of pseudo-terminals as files, and `ptmx`, which makes them (`pts(4)`).
 //!
-//! Each mount is an instance of its own, as on Linux since 4.7. [`open_ptmx`] makes pairs in the oldest instance that is still mounted: that is what
-//! /dev/ptmx stands for; the `ptmx` inside an instance makes them there (`Inode::open_device`). Indices are unique over all instances, because a
-//! device number is all that says which slave a file means.
+//! Each mount is an instance of its own, as on Linux since 4.7. [`open_ptmx`] makes pairs in the instance on /dev/pts, else in the oldest that is
+//! mounted: that is what /dev/ptmx stands for; the `ptmx` inside an instance makes them there (`Inode::open_device`). Indices are unique over all
+//! instances, because a device number is all that says which slave a file means.
 //!
 //! * `options`: mount options.  * `inode`: the directory, `ptmx` and the slaves.
 
@@ -21,9 +21,10 @@ pub use inode::Node;
 use inode::Place;
 use options::Options;
 
-use crate::task::Cred;
+use crate::task::{Cred, Task};
 use crate::tty::pty;
 use crate::vfs::inode::{FsFlags, MountSource, anonymous_dev};
+use crate::vfs::walk::{WalkContext, WalkFlags, lookup};
 use crate::vfs::{DevT, FileOps, FileSystem, FileSystemType, Inode, StatFs};
 use crate::{Errno, Result};
 
@@ -114,13 +115,21 @@ impl Instance {
     }
 }
 
-/// Opens /dev/ptmx: a pair in the oldest instance that is mounted. `ENODEV` without one.
-pub fn open_ptmx(cred: &Cred) -> Result<Arc<dyn FileOps>> {
+/// Opens /dev/ptmx: a pair in the instance that `task` sees on /dev/pts, else in the oldest that is mounted. `ENODEV` without one.
+pub fn open_ptmx(task: &Task) -> Result<Arc<dyn FileOps>> {
+    let walk = WalkContext::of(task);
+    let beside = lookup(&walk, &walk.root, b"/dev/pts", WalkFlags::FOLLOW).map(|path| path.mount.fs().dev());
     let instances: Vec<Arc<Instance>> = INSTANCES.lock().iter().filter_map(Weak::upgrade).collect();
-    let mounted = instances
-        .iter()
-        .find(|instance| instance.mounted.load(Ordering::Relaxed));
-    mounted.ok_or(Errno::ENODEV)?.open_master(cred)
+    let mounted = || {
+        instances
+            .iter()
+            .filter(|instance| instance.mounted.load(Ordering::Relaxed))
+    };
+    let found = mounted().find(|instance| beside == Ok(instance.dev));
+    found
+        .or_else(|| mounted().next())
+        .ok_or(Errno::ENODEV)?
+        .open_master(&walk.cred)
 }
 
 impl FileSystem for Instance {

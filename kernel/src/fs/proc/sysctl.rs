@@ -169,7 +169,7 @@ fn kernel(tree: &Arc<Tree>) {
             ("panic_on_oops", 0, 0, 1),
             ("panic_on_warn", 0, 0, 1),
             ("sysrq", 1, 0, 511),
-            ("ctrl-alt-del", 0, 0, 1),
+            ("ctrl-alt-del", 1, 0, 1),
             ("core_uses_pid", 0, 0, 1),
             ("core_pipe_limit", 0, 0, INT_MAX),
             ("dmesg_restrict", 0, 0, 1),

@@ -6,7 +6,10 @@ use crate::user::UserPtr;
 use crate::vfs::FileType;
 use crate::vfs::fd_table::{CloseOnExec, Fd};
 use crate::vfs::file::{File, OpenFlags};
-use crate::vfs::ioctl::{FIBMAP, FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE};
+use crate::vfs::ioctl::{
+    FIBMAP, FICLONE, FICLONERANGE, FIDEDUPERANGE, FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE,
+    FS_IOC_FIEMAP,
+};
 use crate::{Errno, Result};
 
 /// `ioctl(2)`.
@@ -47,6 +50,10 @@ fn special(cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
             Ok(0)
         }
         FIBMAP if is_regular => Err(Errno::EINVAL),
+        // No file system here shares blocks or tells where they lie.
+        FICLONE if is_regular => clone_refused(cx, file, arg as u32 as i32),
+        FICLONERANGE if is_regular => clone_refused(cx, file, UserPtr::<i64>::new(arg).read()? as i32),
+        FIDEDUPERANGE | FS_IOC_FIEMAP if is_regular => Err(Errno::EOPNOTSUPP),
         FIGETBSZ if is_regular => {
             let size = file
                 .inode()
@@ -56,4 +63,14 @@ fn special(cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
         }
         _ => file.ops().ioctl(cx, file, cmd, arg),
     }
+}
+
+/// The answer of a file system without shared blocks. `EBADF`, `EXDEV` come first.
+fn clone_refused(cx: &Context, file: &File, source: i32) -> Result<usize> {
+    let source = cx.files().get(Fd(source))?;
+    let dev = |file: &File| file.path().map(|path| path.mount.fs().dev());
+    if dev(&source) != dev(file) {
+        return Err(Errno::EXDEV);
+    }
+    Err(Errno::EOPNOTSUPP)
 }
