@@ -64,6 +64,7 @@ pub fn start(config: Config) {
     fs::init();
     sys::init();
     mm::oom::start();
+    block::flusher::start();
     if let Err(error) = tty::init() {
         log::error!("terminals cannot be registered: {error}");
     }

@@ -24,6 +24,8 @@ use crate::{Errno, Result};
 pub const PAGE: u64 = 4096;
 /// Most bytes read or written at the backing in one call.
 const WINDOW: u64 = 1 << 20;
+/// Dirty bytes of one cache beyond which a writer writes back before it goes on, so that a fast writer cannot fill the host's memory.
+const DIRTY_LIMIT: u64 = 64 << 20;
 /// Least bytes a sequential miss reads ahead.
 const READ_AHEAD: u64 = 128 << 10;
 
@@ -210,6 +212,9 @@ impl PageCache {
                 return if done > 0 { Ok(done) } else { Err(Errno::ENOSPC) };
             }
             buffer.resize(count as usize, 0);
+            if self.dirty_bytes() > DIRTY_LIMIT {
+                self.write_back(0..u64::MAX)?;
+            }
             let step = src
                 .read(&mut buffer)
                 .and_then(|got| self.store(start, &buffer[..got]).map(|()| got));

@@ -129,7 +129,7 @@ impl<T: Abi> UserPtr<T> {
     }
 
     /// The pointer to the `index`th following value.
-    pub fn add(self, index: usize) -> Self {
+    pub fn nth(self, index: usize) -> Self {
         Self::new(self.addr.0.wrapping_add((index as u64).wrapping_mul(T::SIZE as u64)))
     }
 

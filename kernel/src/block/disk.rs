@@ -333,5 +333,9 @@ pub fn find(name: &str) -> Option<DevT> {
 /// # Errors
 /// The first one met; the other disks are written all the same.
 pub fn sync_all() -> Result<()> {
-    disks().iter().fold(Ok(()), |first, disk| first.and(disk.cache.sync()))
+    let mut outcome = Ok(());
+    for disk in disks() {
+        outcome = outcome.and(disk.cache.sync());
+    }
+    outcome
 }

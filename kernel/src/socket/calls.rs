@@ -271,7 +271,7 @@ fn put_count(at: UserPtr<MMsgHdr>, count: usize) -> Result<()> {
 pub fn sys_sendmmsg(cx: &Context, fd: Fd, list: UserPtr<MMsgHdr>, count: u32, flags: u32) -> Result<usize> {
     let mut done = 0;
     while done < count.min(1024) as usize {
-        let at = list.add(done);
+        let at = list.nth(done);
         let sent = header(at)
             .read()
             .and_then(|message| send_message(cx, fd, &message, flags));
@@ -382,7 +382,7 @@ pub fn sys_recvmmsg(
     let mut flags_now = flags & !MSG_WAITFORONE;
     let mut done = 0;
     while done < count.min(1024) as usize {
-        let at = list.add(done);
+        let at = list.nth(done);
         let got = receive_message(cx, fd, header(at), flags_now);
         match got.and_then(|got| put_count(at, got)) {
             Ok(()) => done += 1,

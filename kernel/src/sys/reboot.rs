@@ -49,18 +49,28 @@ pub fn on_restart(restart: Box<dyn Fn() + Send + Sync>) {
 
 /// Ends the machine as `halt -f` does.
 pub fn halt() -> ! {
+    write_disks();
     pr_emerg!("reboot: System halted");
     arch_um::exit::exit(exit_code())
 }
 
+/// Linux leaves what nobody has synced in memory that is about to go; here it costs nothing to keep it.
+fn write_disks() {
+    if let Err(error) = crate::block::disk::sync_all() {
+        log::error!("disks: what was written last is lost: {error}");
+    }
+}
+
 /// Ends the machine as `poweroff -f` does.
 pub fn power_off() -> ! {
+    write_disks();
     pr_emerg!("reboot: Power down");
     arch_um::exit::exit(exit_code())
 }
 
 /// Starts the machine anew.
 pub fn restart(command: Option<&str>) -> ! {
+    write_disks();
     match command {
         Some(command) => pr_emerg!("reboot: Restarting system with command '{command}'"),
         None => pr_emerg!("reboot: Restarting system"),

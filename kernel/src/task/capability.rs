@@ -110,7 +110,7 @@ pub fn sys_capget(cx: &Context, header: UserPtr<CapHeader>, data: u64) -> Result
             permitted: word(cred.permitted),
             inheritable: word(cred.inheritable),
         };
-        UserPtr::<CapData>::new(data).add(index).write(&out)?;
+        UserPtr::<CapData>::new(data).nth(index).write(&out)?;
     }
     Ok(0)
 }

@@ -410,7 +410,7 @@ fn wait(cx: &Context, epfd: Fd, out: UserPtr<EpollEvent>, limit: i32, deadline: 
     // The list is bounded by what is watched, not by what the guest says.
     let events = epoll.wait(limit as usize, deadline)?;
     for (index, event) in events.iter().enumerate() {
-        out.add(index).write(event)?;
+        out.nth(index).write(event)?;
     }
     Ok(events.len())
 }

@@ -76,7 +76,7 @@ pub fn all() -> Vec<Arc<SuperBlock>> {
     ALL.lock().iter().filter_map(Weak::upgrade).collect()
 }
 
-/// `sync(2)`: writes out every instance; the first error is reported after all were tried.
+/// `sync(2)`: writes out every instance, then every disk; the first error is reported after all were tried.
 pub fn sync_all() -> Result<()> {
     let mut result = Ok(());
     for block in all() {
@@ -85,5 +85,5 @@ pub fn sync_all() -> Result<()> {
             result = done;
         }
     }
-    result
+    result.and(crate::block::disk::sync_all())
 }

@@ -110,7 +110,7 @@ fn poll(cx: &Context, at: UserPtr<PollFd>, count: usize, deadline: Deadline) -> 
     })?;
     for (index, entry) in list.iter().enumerate() {
         // Only the answer is written: another thread may be changing the question.
-        UserPtr::<u16>::new(at.add(index).addr().offset(6).0).write(&entry.revents)?;
+        UserPtr::<u16>::new(at.nth(index).addr().offset(6).0).write(&entry.revents)?;
     }
     Ok(ready + invalid)
 }
@@ -214,7 +214,7 @@ fn select(cx: &Context, count: i32, sets: [UserPtr<u64>; 3], deadline: Deadline)
     })?;
     for (at, bits) in sets.iter().zip(&answer) {
         for (index, word) in bits.iter().flatten().enumerate() {
-            at.add(index).write(word)?;
+            at.nth(index).write(word)?;
         }
     }
     Ok(bits_set)
