@@ -31,15 +31,11 @@ pub fn parse(words: &[String]) -> Result<Request, String> {
     let mut setup = Box::new(Setup::default());
     let mut kernel = Vec::new();
     let mut init_args = Vec::new();
-    let mut words = words.iter();
     // UML skips a first word that begins with a blank.
-    let mut pending = words.next().filter(|first| !first.starts_with(' '));
-    let mut any = pending.is_some();
-    loop {
-        let Some(word) = pending.take().or_else(|| words.next()) else {
-            break;
-        };
-        any = true;
+    let skipped = usize::from(words.first().is_some_and(|first| first.starts_with(' ')));
+    let mut words = words[skipped..].iter();
+    let any = words.len() > 0;
+    while let Some(word) = words.next() {
         if word == "--" {
             init_args.extend(words.by_ref().cloned());
             break;
