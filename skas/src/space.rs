@@ -332,9 +332,17 @@ impl AddressSpace {
         Ok(Command::BATCH)
     }
 
-    /// Adds a stub thread that `spawn` made.
+    /// The lowest slot without a stub thread.
     pub(crate) fn free_slot(state: &SpaceState) -> Option<usize> {
-        (0..machine().layout.region_count).find(|slot| !state.cores.iter().any(|core| core.slot == *slot))
+        // One of the first n + 1 is free when n are taken.
+        let mut taken = vec![false; state.cores.len() + 1];
+        for core in &state.cores {
+            if let Some(taken) = taken.get_mut(core.slot) {
+                *taken = true;
+            }
+        }
+        let free = taken.iter().position(|taken| !taken)?;
+        (free < machine().layout.region_count).then_some(free)
     }
 }
 
