@@ -1,7 +1,7 @@
 //! The machine's memory has an end: when programs use more than `mem=`, the largest one is killed.
 //!
-//! Guest memory is the host's, so nothing fails when the budget is used up: a kernel thread looks at what is resident from time to time, often when
-//! little is left, seldom otherwise. Pages that forked processes share are first counted for each of them; before anybody is killed the host is asked
+//! Guest memory is the host's, so nothing fails when the budget is used up: a kernel thread looks at what is resident, seldom while all that
+//! programs have mapped would fit, else as often as what is left can be touched. A program that maps much at once brings the next look on. Pages that forked processes share are first counted for each of them; before anybody is killed the host is asked
 //! for the real sum.
 
 use alloc::sync::Arc;
@@ -9,10 +9,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arch_um::host::process::proportional_memory;
+use arch_um::sync::{Interruptible, WaitQueue};
 use arch_um::thread;
 use arch_um::time::{Duration, Instant};
 
 use super::space::Mm;
+use super::vma::PAGE_SIZE;
 use crate::signal::send;
 use crate::signal::{SigInfo, Signal};
 use crate::sys::memory;
@@ -20,13 +22,34 @@ use crate::task::table::{self, INIT};
 use crate::task::{Process, spawn_kernel_thread};
 
 const SELDOM: Duration = Duration::from_millis(1000);
-const OFTEN: Duration = Duration::from_millis(50);
+const OFTEN: Duration = Duration::from_millis(5);
+/// What programs touch in a millisecond at most, bytes: the host clears pages no faster.
+const TOUCHED_PER_MS: u64 = 2 << 20;
 /// How long a victim is waited for.
 const PATIENCE: Duration = Duration::from_millis(2000);
 /// `OOM_SCORE_ADJ_MIN`: never killed.
 const UNKILLABLE: i32 = -1000;
 
 static KILLS: AtomicU64 = AtomicU64::new(0);
+
+/// Private memory that programs mapped since the last look, bytes.
+static MAPPED: AtomicU64 = AtomicU64::new(0);
+/// Where the looker sleeps.
+static LOOKER: WaitQueue = WaitQueue::new();
+
+/// A program has mapped `pages` more private pages.
+pub(super) fn mapped(pages: u64) {
+    let bytes = pages.saturating_mul(PAGE_SIZE);
+    let before = MAPPED.fetch_add(bytes, Ordering::Relaxed);
+    if !is_much(before) && is_much(before.saturating_add(bytes)) {
+        LOOKER.wake_all();
+    }
+}
+
+/// Whether so much was mapped that a second is too long to wait for the next look.
+fn is_much(mapped: u64) -> bool {
+    mapped > memory::total() / 8
+}
 
 /// Processes killed so far (`oom_kill` of /proc/vmstat).
 pub fn kills() -> u64 {
@@ -37,8 +60,10 @@ pub fn kills() -> u64 {
 pub fn start() {
     let started = spawn_kernel_thread("oom_reaper", || {
         loop {
-            let pause = look();
-            thread::sleep_until(Instant::now() + pause);
+            MAPPED.store(0, Ordering::Relaxed);
+            let until = Instant::now() + look();
+            let hurried = || is_much(MAPPED.load(Ordering::Relaxed)).then_some(());
+            let _ = LOOKER.wait_until(Interruptible::No, Some(until), hurried);
         }
     });
     if let Err(error) = started {
@@ -81,7 +106,15 @@ fn look() -> Duration {
     let users = users();
     let rough = users.iter().map(|user| user.resident).fold(kernel, u64::saturating_add);
     if rough <= total {
-        return if rough > total / 2 { OFTEN } else { SELDOM };
+        let possible = users
+            .iter()
+            .map(|user| user.mm.private())
+            .fold(rough, u64::saturating_add);
+        return if possible <= total {
+            SELDOM
+        } else {
+            pause(total - rough)
+        };
     }
     let exact = |user: &User| proportional_memory(user.mm.space().host_pid()).unwrap_or(user.resident);
     let used = users.iter().map(exact).fold(kernel, u64::saturating_add);
@@ -90,7 +123,12 @@ fn look() -> Duration {
         return OFTEN;
     }
     // Sharing explains it; the walk over the page tables is not repeated too often.
-    if used > total / 10 * 9 { OFTEN } else { SELDOM }
+    pause(total - used).max(Duration::from_millis(50))
+}
+
+/// When to look again with `left` bytes left.
+fn pause(left: u64) -> Duration {
+    Duration::from_millis(left / TOUCHED_PER_MS).clamp(OFTEN, SELDOM)
 }
 
 /// How likely a process is chosen: its memory and what `oom_score_adj` adds, bytes; none for one that is never chosen.

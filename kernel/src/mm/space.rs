@@ -168,6 +168,14 @@ impl Mm {
         }
     }
 
+    /// Bytes of private writable mappings, touched or not; everything while somebody changes them.
+    pub fn private(&self) -> u64 {
+        match self.state.try_lock() {
+            Some(state) => state.tree.counts().data.saturating_mul(PAGE_SIZE),
+            None => u64::MAX,
+        }
+    }
+
     /// Places the empty heap.
     pub fn set_heap(&self, start: u64) {
         self.lock().heap = start..start;
@@ -271,6 +279,9 @@ impl MmState {
         }
         if is_data && counts.data.saturating_add(pages) > limits.data / PAGE_SIZE {
             return Err(Errno::ENOMEM);
+        }
+        if is_data {
+            super::oom::mapped(pages);
         }
         Ok(())
     }
