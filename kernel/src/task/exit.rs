@@ -223,7 +223,8 @@ fn tell_parent(tree: &Tree, pid: Pid) -> Fate {
         };
         send::to_process_locked(tree, &parent.process, info);
     }
-    parent.process.child_wait.wake_all();
+    // We are about to go: the parent may have this CPU.
+    parent.process.child_wait.wake_sync(usize::MAX, 0);
     if unwanted { Fate::Reap } else { Fate::Zombie }
 }
 

@@ -186,7 +186,8 @@ impl Vfork {
     /// The child no longer uses its parent's memory.
     pub fn complete(&self) {
         self.done.store(true, Ordering::SeqCst);
-        self.queue.wake_all();
+        // Either the child ends now, or the parent soon waits for it: waking another CPU is rarely worth it.
+        self.queue.wake_sync(usize::MAX, 0);
     }
 
     /// Sleeps until [`complete`](Self::complete) or death.
@@ -460,7 +461,15 @@ impl Task {
     /// Clears the word of `set_tid_address(2)` and wakes its futex; for the current task. Faults go unnoticed, as on Linux.
     pub(crate) fn clear_child_tid(&self) {
         let addr = self.with_attributes(|attributes| core::mem::take(&mut attributes.clear_child_tid));
-        if addr != 0 {
+        // With nobody else in this memory there is nobody to tell, as on Linux.
+        let shared = || {
+            self.resources
+                .lock()
+                .mm
+                .as_ref()
+                .is_some_and(|mm| Arc::strong_count(mm) > 1)
+        };
+        if addr != 0 && shared() {
             let _ = UserAddr(addr).write(&0i32.to_le_bytes());
             robust::wake_tid(addr);
         }

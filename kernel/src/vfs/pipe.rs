@@ -271,7 +271,8 @@ impl Pipe {
             .read_queue
             .wait_until_exclusive(Interruptible::Yes, None, attempt)?;
         if matches!(result, Ok(count) if count > 0) {
-            self.write_queue.wake_key((PollEvents::OUT | PollEvents::WRNORM).bits());
+            self.write_queue
+                .wake_sync(usize::MAX, (PollEvents::OUT | PollEvents::WRNORM).bits());
             if !self.is_empty() {
                 self.read_queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
             }
@@ -331,7 +332,8 @@ impl Pipe {
         };
         match result {
             Ok(count) if count > 0 => {
-                self.read_queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
+                self.read_queue
+                    .wake_sync(1, (PollEvents::IN | PollEvents::RDNORM).bits());
             }
             Err(Errno::EPIPE) => super::raise(Signal::PIPE),
             _ => {}
