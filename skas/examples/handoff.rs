@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use skas::{Backing, Config, Exit, MapFlags, Prot, Regs, SeccompMode, UserThread};
+use skas::{Backing, Config, Exit, MapFlags, Prot, Regs, SeccompMode, UserThread, Waiting};
 
 const CODE: u64 = 0x40_0000;
 const DATA: u64 = 0x1000_0000;
@@ -32,9 +32,9 @@ fn row(name: &str, count: u32, start: Instant) {
     );
 }
 
-fn guest(program: &[u8], cpu: Option<usize>) -> UserThread {
+fn guest(program: &[u8], waiting: Waiting) -> UserThread {
     let (space, mut thread) = UserThread::new().expect("a new space");
-    thread.set_host_cpu(cpu);
+    thread.set_waiting(waiting);
     let all = Prot::READ | Prot::WRITE | Prot::EXEC;
     space
         .map(CODE, 4096, all, Backing::Anonymous, MapFlags::empty())
@@ -44,9 +44,9 @@ fn guest(program: &[u8], cpu: Option<usize>) -> UserThread {
     thread
 }
 
-fn rows(title: &str, cpu: Option<usize>) {
+fn rows(title: &str, waiting: Waiting) {
     println!("-- {title}");
-    let mut thread = guest(LOOP, cpu);
+    let mut thread = guest(LOOP, waiting);
     for _ in 0..2000 {
         assert_eq!(thread.run(), Exit::Syscall);
     }
@@ -76,7 +76,7 @@ fn rows(title: &str, cpu: Option<usize>) {
     let start = Instant::now();
     for _ in 0..1000 {
         let (space, mut child) = UserThread::new().expect("new");
-        child.set_host_cpu(cpu);
+        child.set_waiting(waiting);
         space
             .map(CODE, 4096, Prot::READ, Backing::Anonymous, MapFlags::empty())
             .expect("queued");
@@ -90,7 +90,7 @@ fn rows(title: &str, cpu: Option<usize>) {
         child.run();
     }
     row("spawn + one call + end", 2000, start);
-    let mut touch = guest(TOUCH, cpu);
+    let mut touch = guest(TOUCH, waiting);
     let space = touch.space().clone();
     let pages = 4096u32;
     let start = Instant::now();
@@ -129,14 +129,12 @@ fn main() {
         std::process::exit(1);
     }
     println!("backend {}, {:?}", skas::backend(), skas::layout());
-    skas::set_spin(0, 0);
-    rows("parked, free placement", None);
+    rows("parked, free placement", Waiting::Park(None));
     pin(Some(0));
-    rows("parked, same CPU", Some(0));
-    rows("parked, two CPUs", Some(1));
-    skas::set_spin(20, 20);
-    rows("spinning, two CPUs", Some(1));
+    rows("parked, same CPU", Waiting::Park(Some(0)));
+    rows("parked, two CPUs", Waiting::Park(Some(1)));
+    rows("spinning, two CPUs", Waiting::Spin);
     pin(None);
-    rows("spinning, free placement", None);
+    rows("spinning, free placement", Waiting::Spin);
     println!("{:?}", skas::statistics());
 }

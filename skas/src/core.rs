@@ -47,6 +47,8 @@ pub(crate) struct Core {
     state: AtomicU32,
     /// ptrace: a kick was seen while the stub's own code ran.
     pub(crate) kicked: AtomicBool,
+    /// Both sides spin before they sleep.
+    spins: AtomicBool,
 }
 
 impl Core {
@@ -58,6 +60,7 @@ impl Core {
             region,
             state: AtomicU32::new(PARKED),
             kicked: AtomicBool::new(false),
+            spins: AtomicBool::new(false),
         }
     }
 
@@ -71,19 +74,29 @@ impl Core {
         self.state.store(PARKED, Ordering::Release);
     }
 
+    pub(crate) fn spins(&self) -> bool {
+        self.spins.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_spins(&self, spins: bool) {
+        if self.spins() != spins {
+            self.spins.store(spins, Ordering::Relaxed);
+            // One that spins at this moment sleeps instead.
+            self.region.put64(region::SPIN, 0);
+        }
+    }
+
     /// Hands a command to the stub. The caller has claimed the core.
     pub(crate) fn send(&self, command: Command) {
         self.region.put32(region::STATUS, 0);
-        self.region.put64(region::SPIN, machine().spin.stub());
+        self.region
+            .put64(region::SPIN, if self.spins() { machine().spin.stub() } else { 0 });
         self.region.put32(region::COMMAND, command.bits());
         handoff::give(self.region.word());
     }
 
     /// This host thread runs `core` now. The stub thread it ran before must not go on spinning: its CPU is wanted.
     pub(crate) fn leave_last(core: &Arc<Core>) {
-        if machine().spin.stub() == 0 {
-            return;
-        }
         LAST.with_borrow_mut(|last| {
             if !ptr::eq(last.as_ptr(), Arc::as_ptr(core)) {
                 if let Some(last) = last.upgrade() {
@@ -108,7 +121,7 @@ impl Core {
     /// Waits until the stub has handed back. `answer_due` says whether it ought to do so soon whatever the guest computes: always for
     /// commands, after a kick for guest code. One that never answers is given up, so that a hostile guest cannot hold a virtual CPU.
     pub(crate) fn wait(&self, dead: &AtomicBool, answer_due: &dyn Fn() -> bool) -> Result<(), Gone> {
-        let mut spin = machine().spin.kernel();
+        let mut spin = if self.spins() { machine().spin.kernel() } else { 0 };
         let mut timeout = LIVENESS.0;
         // Counted in looks, not in time: a pause of the whole machine must not count.
         let mut silence = 0;

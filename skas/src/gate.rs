@@ -64,7 +64,7 @@ impl Gate {
     pub(crate) fn pass(&self, core: &Core, flags: u64, command: impl FnOnce()) -> Result<(), Gone> {
         let _guard = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         command();
-        let spin = machine().spin.kernel();
+        let spin = if core.spins() { machine().spin.kernel() } else { 0 };
         let start = host::tsc();
         let mut waits = 0;
         loop {

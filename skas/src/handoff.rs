@@ -6,14 +6,17 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::host;
 use crate::stats::{COUNTERS, count};
-use crate::{Config, host};
 
 /// The signal that interrupts guest code. A standard signal: several pending ones are one.
 pub(crate) const KICK: i32 = libc::SIGURG;
 
 pub(crate) const STUB: u32 = 1;
 const WAITER: u32 = 2;
+
+/// About what going to sleep and being woken on another CPU cost.
+const SPIN_US: u64 = 20;
 
 /// Gives the word to the stub.
 pub(crate) fn give(word: &AtomicU32) {
@@ -86,7 +89,7 @@ pub(crate) fn wait(word: &AtomicU32, spin: u64, timeout: std::time::Duration) ->
     value & STUB == 0
 }
 
-/// Who spins and for how long. Spinning pays only while a host CPU is free for the other side.
+/// For how long either side spins. Whether they do is said of each thread: it pays only while a host CPU is free for the other side.
 pub(crate) struct SpinPolicy {
     /// Cycles of the time stamp counter; 0 parks at once.
     kernel: AtomicU64,
@@ -94,16 +97,11 @@ pub(crate) struct SpinPolicy {
 }
 
 impl SpinPolicy {
-    pub(crate) fn new(config: &Config, host_cpus: usize) -> SpinPolicy {
-        let per_us = cycles_per_us();
-        let (kernel, stub) = if host_cpus > config.ncpus {
-            (20 * per_us, 20 * per_us)
-        } else {
-            (0, 0)
-        };
+    pub(crate) fn new() -> SpinPolicy {
+        let cycles = SPIN_US * cycles_per_us();
         SpinPolicy {
-            kernel: AtomicU64::new(kernel),
-            stub: AtomicU64::new(stub),
+            kernel: AtomicU64::new(cycles),
+            stub: AtomicU64::new(cycles),
         }
     }
 

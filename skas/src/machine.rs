@@ -72,7 +72,7 @@ pub fn init(config: Config, report: &mut dyn FnMut(&str)) -> Result<(), InitErro
     let machine = Machine {
         layout: Layout::new(config.low_2g, region_size),
         backend,
-        spin: SpinPolicy::new(&config, host_cpus.len()),
+        spin: SpinPolicy::new(),
         caps,
         host_cpus,
         pid,
@@ -158,15 +158,8 @@ pub fn layout() -> Layout {
     machine().layout
 }
 
-/// Where the stub of a guest thread runs best while a virtual CPU on host CPU `kernel_cpu` serves it, for
-/// [`UserThread::set_host_cpu`](crate::UserThread::set_host_cpu): on the same one when both sides sleep for each other (a wake-up across
-/// CPUs costs five times as much), wherever the host likes when they spin.
-pub fn stub_cpu(kernel_cpu: usize) -> Option<usize> {
-    let parks = machine().backend == Backend::Ptrace || machine().spin.kernel() == 0;
-    parks.then_some(kernel_cpu)
-}
-
-/// How long either side spins for a hand-off before it sleeps, in microseconds; 0: sleep at once. For tuning and tests.
+/// How long either side spins for a hand-off before it sleeps, in microseconds, where [`Waiting::Spin`](crate::Waiting) is in force; 0:
+/// sleep at once. For tuning and tests.
 pub fn set_spin(kernel_us: u64, stub_us: u64) {
     machine().spin.set(kernel_us, stub_us);
 }

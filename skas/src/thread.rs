@@ -118,6 +118,7 @@ impl UserThread {
         drop(stub_end);
         let pid = result?;
         let core = Arc::new(Core::new(pid, pid, self.core.slot, region));
+        core.set_spins(self.core.spins());
         let space = Arc::new(AddressSpace::new(pid, kernel_end, core.clone()));
         let mut thread = UserThread::assemble(space.clone(), core, self.regs);
         thread.loaded = self.loaded;
@@ -128,7 +129,7 @@ impl UserThread {
     /// A new thread's header and frame.
     fn prepare_region(&self, region: &Region) -> Result<(), Errno> {
         region.put32(region::ACK, 0);
-        region.put64(region::SPIN, machine().spin.stub());
+        region.put64(region::SPIN, 0);
         region.put64(region::FS_BASE, self.core.region.get64(region::FS_BASE));
         region.put64(region::GS_BASE, self.core.region.get64(region::GS_BASE));
         region.word().store(0, Ordering::Release);
@@ -204,6 +205,7 @@ impl UserThread {
         let tid = self.clone(Command::THREAD | Command::BATCH, CLONE_THREAD)?;
         count(&COUNTERS.threads);
         let core = Arc::new(Core::new(self.core.pid, tid, slot, region));
+        core.set_spins(self.core.spins());
         state.cores.push(core.clone());
         state.live += 1;
         drop(state);
@@ -397,6 +399,20 @@ impl UserThread {
         }
     }
 
+    /// How the hand-offs to come are waited for. The same value again costs nothing.
+    ///
+    /// A stub thread that spins runs where the host likes; one that parks shares a CPU with the kernel's thread that serves it, because a
+    /// wake-up across CPUs costs five times as much.
+    pub fn set_waiting(&mut self, waiting: Waiting) {
+        let (spins, cpu) = match waiting {
+            Waiting::Spin if machine().backend == Backend::Seccomp => (true, None),
+            Waiting::Spin => (false, None),
+            Waiting::Park(cpu) => (false, cpu),
+        };
+        self.core.set_spins(spins);
+        self.set_host_cpu(cpu);
+    }
+
     /// Puts the stub thread on one host CPU (`None`: any of ours). The same value again costs nothing.
     pub fn set_host_cpu(&mut self, cpu: Option<usize>) {
         if self.host_cpu == Some(cpu) || self.space.is_dead() {
@@ -408,6 +424,15 @@ impl UserThread {
         }
         self.host_cpu = Some(cpu);
     }
+}
+
+/// How the two sides of a hand-off wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Both spin for a while: there is a host CPU for each.
+    Spin,
+    /// Both sleep at once. The stub thread belongs on this host CPU, that of the kernel's thread; `None`: wherever the host likes.
+    Park(Option<usize>),
 }
 
 /// What a guest is told when the host has no more of something for a new process or thread; the log names the host's knob, once each.

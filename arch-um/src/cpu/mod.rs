@@ -3,6 +3,7 @@
 //! CPU 0 is the host thread that calls [`run`] (ptrace needs one thread for all its requests). What each CPU runs next is decided by
 //! [`crate::sched`]; the switch itself is in [`crate::thread`]. `pin.rs` places CPUs on the host's, `user.rs` runs user code.
 
+mod helper;
 mod pin;
 mod stats;
 mod user;
@@ -16,6 +17,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+pub(crate) use helper::busy_again;
+pub use helper::has_helper;
 pub(crate) use pin::unpin;
 pub use pin::{initial_affinity, spare_host_cpus};
 pub use stats::{CpuStats, idle_ns, stats};
@@ -74,6 +77,8 @@ pub(crate) struct Cpu {
     switches: AtomicU64,
     interrupts: AtomicU64,
     host_cpu: AtomicI32,
+    /// User code has a host CPU of its own.
+    helped: AtomicBool,
 }
 
 // SAFETY: the one field that is not atomic, `idle_rsp`, is used by the CPU's own host thread only.
@@ -97,6 +102,7 @@ impl Cpu {
             switches: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
             host_cpu: AtomicI32::new(-1),
+            helped: AtomicBool::new(false),
         }
     }
 

@@ -73,6 +73,11 @@ pub fn spare_host_cpus() -> usize {
         .map_or(0, |places| places.allowed.len().saturating_sub(places.ncpus))
 }
 
+/// How many host CPUs this process may use; 0 before `cpu::run`.
+pub(super) fn host_cpus() -> usize {
+    PLACES.get().map_or(0, |places| places.allowed.len())
+}
+
 /// The host CPUs that the process was started with.
 pub fn initial_affinity() -> Vec<usize> {
     PLACES.get().map_or_else(read_affinity, |places| places.allowed.clone())

@@ -26,6 +26,11 @@ pub(super) fn mask() -> CpuMask {
     CpuMask(IDLE.load(Ordering::Relaxed))
 }
 
+/// How many CPUs spin or sleep.
+pub(crate) fn count() -> usize {
+    IDLE.load(Ordering::SeqCst).count_ones() as usize
+}
+
 /// Wakes one idle CPU of `allowed`, so that it takes work from another's queue.
 pub(super) fn kick_one(allowed: CpuMask) {
     let mut idle = mask().0 & allowed.0;
@@ -81,6 +86,7 @@ fn wait_for_work(cpu: &Cpu) -> Option<ThreadRef> {
     let found = spin(cpu).or_else(|| sleep(cpu));
     cpu.idle_word().store(BUSY, Ordering::SeqCst);
     IDLE.fetch_and(!bit(cpu), Ordering::SeqCst);
+    cpu::busy_again(cpu);
     found
 }
 

@@ -10,7 +10,7 @@ mod idle;
 use crate::cpu::{self, Cpu, CpuId, CpuMask, this_cpu};
 use crate::thread::{self, Thread, ThreadRef};
 use crate::time::{Duration, Instant, Timer, cycles};
-pub(crate) use idle::{idle_loop, kick_idle};
+pub(crate) use idle::{count as idle_count, idle_loop, kick_idle};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

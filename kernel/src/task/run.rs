@@ -2,7 +2,7 @@
 
 use arch_um::{Errno, cpu};
 use log::error;
-use skas::Exit;
+use skas::{Exit, Waiting};
 
 use super::{ExitStatus, exit, times};
 use crate::signal::deliver::{self, Interrupted};
@@ -29,7 +29,10 @@ fn run_user(cx: &Context) -> ExitStatus {
         }
         cpu::cond_resched();
         let mut user = cx.user();
-        user.set_host_cpu(cpu::host_cpu().and_then(skas::stub_cpu));
+        user.set_waiting(match cpu::has_helper() {
+            true => Waiting::Spin,
+            false => Waiting::Park(cpu::host_cpu()),
+        });
         let exit = cpu::enter_user(&cx.kick(), || user.run());
         drop(user);
         match exit {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skas::{AddressSpace, Backing, MapFlags, Prot, Regs, UserThread};
+use skas::{AddressSpace, Backing, MapFlags, Prot, Regs, UserThread, Waiting};
 
 /// Where programs and their data go.
 pub const CODE: u64 = 0x40_0000;
@@ -71,6 +71,7 @@ programs! {
 /// A new space with `program` at `CODE` and registers cleared.
 pub fn load_program(program: &[u8]) -> (Arc<AddressSpace>, UserThread) {
     let (space, mut thread) = UserThread::new().expect("a new space");
+    thread.set_waiting(Waiting::Spin);
     anonymous(&space, CODE, PAGE);
     space.write(CODE, program).expect("just mapped");
     *thread.regs_mut() = Regs::start(CODE, 0);
