@@ -45,6 +45,8 @@ const YES: &[&str] = &[
     "PRINTK_TIME",
     "MEMFD_CREATE",
     "MEMBARRIER",
+    "NET",
+    "UNIX",
     "FILE_LOCKING",
     "ADVISE_SYSCALLS",
 ];
@@ -52,9 +54,7 @@ const YES: &[&str] = &[
 /// Not built in.
 const NO: &[&str] = &[
     "MODULES",
-    "NET",
     "INET",
-    "UNIX",
     "SYSVIPC",
     "POSIX_MQUEUE",
     "NAMESPACES",
