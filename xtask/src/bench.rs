@@ -1,8 +1,11 @@
-//! `cargo xtask bench`: one table, one run: native, ours on both backends, UML if it is installed. Ratios are what counts.
+//! `cargo xtask bench [ROW]`: one table, one run: native, ours on both backends, UML if it is installed. Ratios are what counts. Below it the
+//! time from the start of `linux` to init's first words, and the memory of the kernel's process at a shell prompt.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use harness::script::Scratch;
 use harness::{Linux, executable};
@@ -13,77 +16,175 @@ struct Column {
     rows: BTreeMap<String, f64>,
 }
 
-/// Measures and prints the table.
-pub fn run(_args: &[String]) -> Result<(), String> {
-    let program = super::guests::build()?.join("bench");
-    println!("linux: {}", executable().display());
-    let mut order = Vec::new();
-    let mut columns = Vec::new();
-    let native = measure(&program, |program, out, dir| {
-        let mut command = Command::new(program);
-        command.arg(out).arg(dir);
-        command
-    })?;
-    order.extend(native.iter().map(|(name, _)| name.clone()));
-    columns.push(Column {
-        title: "native",
-        rows: native.into_iter().collect(),
-    });
-    let ours: [(&'static str, &[&str]); 3] = [
+/// A way to boot: its title, the command line up to the options that all have in common.
+struct Machine {
+    title: &'static str,
+    command: Box<dyn Fn() -> Command>,
+}
+
+/// Ours under both backends, and UML at its best: on one CPU.
+fn machines() -> Vec<Machine> {
+    let ours: [(&'static str, &'static [&'static str]); 3] = [
         ("seccomp 1", &["seccomp=on", "ncpus=1"]),
         ("seccomp all", &["seccomp=on"]),
         ("ptrace", &["seccomp=off"]),
     ];
+    let mut machines: Vec<Machine> = Vec::new();
     for (title, options) in ours {
-        match measure(&program, |program, out, dir| {
-            guest(Linux::new().args(options).command(), program, out, dir)
-        }) {
-            Ok(rows) => columns.push(Column {
-                title,
-                rows: rows.into_iter().collect(),
-            }),
-            Err(error) => eprintln!("{title}: {error}"),
-        }
+        let command = move || Linux::new().args(options).command();
+        machines.push(Machine {
+            title,
+            command: Box::new(command),
+        });
     }
-    if let Some(uml) = ["linux.uml", "/usr/bin/linux.uml"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-    {
-        // UML is at its best on one CPU.
-        let pinned = |program: &Path, out: &Path, dir: &Path| {
+    let installed = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    if let Some(uml) = ["linux.uml", "/usr/bin/linux.uml"].into_iter().find(installed) {
+        let command = move || {
             let mut command = Command::new("taskset");
             command.args(["-c", "0", uml, "mem=512M"]);
-            guest(command, program, out, dir)
+            command
         };
-        match measure(&program, pinned) {
+        machines.push(Machine {
+            title: "UML, 1 CPU",
+            command: Box::new(command),
+        });
+    }
+    machines
+}
+
+/// Measures and prints the table. An argument measures only the rows whose name holds it.
+pub fn run(args: &[String]) -> Result<(), String> {
+    let program = super::guests::build()?.join("bench");
+    let row = args.first().map_or("", String::as_str);
+    println!("linux: {}", executable().display());
+    let native = measure(&program, |program, out, dir| {
+        let mut command = Command::new(program);
+        command.arg(out).arg(dir).arg(row);
+        command
+    })?;
+    let order: Vec<String> = native.iter().map(|(name, _)| name.clone()).collect();
+    let mut columns = vec![Column {
+        title: "native",
+        rows: native.into_iter().collect(),
+    }];
+    let machines = machines();
+    for machine in &machines {
+        let rows = measure(&program, |program, out, dir| {
+            let mut command = guest((machine.command)(), program);
+            command.arg("--").arg(out).arg(dir);
+            if !row.is_empty() {
+                command.arg(row);
+            }
+            command
+        });
+        match rows {
             Ok(rows) => columns.push(Column {
-                title: "UML, 1 CPU",
+                title: machine.title,
                 rows: rows.into_iter().collect(),
             }),
-            Err(error) => eprintln!("UML: {error}"),
+            Err(error) => eprintln!("{}: {error}", machine.title),
         }
     }
     print(&order, &columns);
+    if row.is_empty() {
+        whole_machines(&machines, &program);
+    }
     Ok(())
 }
 
-/// A boot whose init is the benchmark.
-fn guest(mut command: Command, program: &Path, out: &Path, dir: &Path) -> Command {
+/// What has no native counterpart: how long a boot takes, and how much memory the kernel's process has.
+fn whole_machines(machines: &[Machine], program: &Path) {
+    let line = |name: &str, value: &dyn Fn(&Machine) -> Result<String, String>| {
+        print!("{name:28}{:>22}", "");
+        for machine in machines {
+            print!("{:>22}", value(machine).unwrap_or_else(|error| error));
+        }
+        println!();
+    };
+    line("start to init, ms", &|machine| {
+        let mut best = f64::INFINITY;
+        for _ in 0..5 {
+            best = best.min(boot(machine, program)?);
+        }
+        Ok(format!("{best:.1}"))
+    });
+    line("VmRSS at a prompt, MiB", &|machine| {
+        Ok(format!("{:.1}", memory(machine)? / 1024.0))
+    });
+}
+
+/// From the start of the process to the first words of its init, ms.
+fn boot(machine: &Machine, program: &Path) -> Result<f64, String> {
+    let mut command = guest((machine.command)(), program);
+    command.args(["--", "boot"]);
+    let start = Instant::now();
+    let mut child = start_piped(command)?;
+    let seen = read_until(&mut child, "init runs");
+    let time = start.elapsed().as_secs_f64() * 1000.0;
+    let _ = child.wait();
+    seen.map(|()| time)
+}
+
+/// Resident memory of the kernel's process while its init, a shell, waits for a command, KiB.
+fn memory(machine: &Machine) -> Result<f64, String> {
+    let mut child = start_piped(guest((machine.command)(), Path::new("/bin/sh")))?;
+    let seen = read_until(&mut child, "# ");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let rss = rss.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok());
+    // The shell reads the end of its input, and the machine goes down.
+    drop(child.stdin.take());
+    let _ = wait(&mut child);
+    seen.and(rss.ok_or_else(|| "?".to_owned()))
+}
+
+fn start_piped(mut command: Command) -> Result<Child, String> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())
+}
+
+/// Reads the console until `text` has come.
+fn read_until(child: &mut Child, text: &str) -> Result<(), String> {
+    let pipe = child.stdout.as_mut().ok_or("no console")?;
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(text.as_bytes()) {
+        match pipe.read(&mut byte) {
+            Ok(1) => seen.push(byte[0]),
+            _ => return Err("ended".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// A machine that does not go down is killed.
+fn wait(child: &mut Child) -> std::io::Result<std::process::ExitStatus> {
+    for _ in 0..500 {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill()?;
+    child.wait()
+}
+
+/// A boot from the host's tree with this init; its arguments may follow after "--".
+fn guest(mut command: Command, init: &Path) -> Command {
     command.args([
         "rootfstype=hostfs",
         "rw",
         "quiet",
         "con=null",
         "ssl=null",
-        "con0=null,fd:1",
+        "con0=fd:0,fd:1",
         "root=/dev/root",
         "console=tty0",
     ]);
-    command
-        .arg(format!("init={}", program.display()))
-        .arg("--")
-        .arg(out)
-        .arg(dir);
+    command.arg(format!("init={}", init.display()));
     command
 }
 

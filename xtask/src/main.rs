@@ -10,7 +10,8 @@ const USAGE: &str = "usage: cargo xtask <task>
 
   test [FILTER]   builds everything and runs all tests; installs what the tests need (Debian packages) when it may
   guests          compiles the guest programs of tests/guest and tests/bench into target/guest
-  bench [--quick] measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's
+  bench [ROW]     measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's;
+                  also the time of a boot and the kernel's memory
 ";
 
 fn main() -> ExitCode {
