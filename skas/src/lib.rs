@@ -48,7 +48,7 @@ mod zygote;
 pub use config::{Backend, Config, InitError, SeccompMode};
 pub use exit::{Access, Exit, FaultCode};
 pub use layout::Layout;
-pub use machine::{backend, init, layout, set_spin};
+pub use machine::{backend, can_spin, init, layout, set_spin};
 pub use mapping::{Backing, MapFlags, MemoryUsage, Prot, Share};
 pub use regs::{Regs, USER_CS, USER_SS};
 pub use space::AddressSpace;

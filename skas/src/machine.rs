@@ -158,6 +158,11 @@ pub fn layout() -> Layout {
     machine().layout
 }
 
+/// Whether [`Waiting::Spin`](crate::Waiting) makes a difference: ptrace sleeps in the host.
+pub fn can_spin() -> bool {
+    machine().backend == Backend::Seccomp
+}
+
 /// How long either side spins for a hand-off before it sleeps, in microseconds, where [`Waiting::Spin`](crate::Waiting) is in force; 0:
 /// sleep at once. For tuning and tests.
 pub fn set_spin(kernel_us: u64, stub_us: u64) {

@@ -405,8 +405,7 @@ impl UserThread {
     /// wake-up across CPUs costs five times as much.
     pub fn set_waiting(&mut self, waiting: Waiting) {
         let (spins, cpu) = match waiting {
-            Waiting::Spin if machine().backend == Backend::Seccomp => (true, None),
-            Waiting::Spin => (false, None),
+            Waiting::Spin => (true, None),
             Waiting::Park(cpu) => (false, cpu),
         };
         self.core.set_spins(spins);

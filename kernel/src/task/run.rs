@@ -29,7 +29,7 @@ fn run_user(cx: &Context) -> ExitStatus {
         }
         cpu::cond_resched();
         let mut user = cx.user();
-        user.set_waiting(match cpu::has_helper() {
+        user.set_waiting(match skas::can_spin() && cpu::has_helper() {
             true => Waiting::Spin,
             false => Waiting::Park(cpu::host_cpu()),
         });
