@@ -226,16 +226,32 @@ impl Disk {
             log::info!(" {}: {}", self.name, names.join(" "));
         }
         let gone = core::mem::replace(&mut *self.partitions.lock(), found.clone());
-        for partition in gone
-            .iter()
-            .filter(|old| !found.iter().any(|new| new.number == old.number))
-        {
+        self.show_partitions(&gone, &found);
+        Ok(())
+    }
+
+    /// Changes the list of partitions and the device files with it (`BLKPG`).
+    ///
+    /// # Errors
+    /// What `change` says; then the list stays.
+    pub fn change_partitions(&self, change: impl FnOnce(&mut Vec<Partition>) -> Result<()>) -> Result<()> {
+        let old = self.partitions();
+        let mut new = old.clone();
+        change(&mut new)?;
+        *self.partitions.lock() = new.clone();
+        self.show_partitions(&old, &new);
+        Ok(())
+    }
+
+    /// Takes away the device files of partitions that are gone, and makes those that are there appear.
+    fn show_partitions(&self, old: &[Partition], new: &[Partition]) {
+        let gone = old.iter().filter(|old| !new.iter().any(|new| new.number == old.number));
+        for partition in gone {
             device::retract(&self.partition_name(partition.number));
         }
-        for partition in &found {
+        for partition in new {
             self.announce(self.partition_name(partition.number), partition.number);
         }
-        Ok(())
     }
 
     /// Makes the device file of the disk (0) or of a partition appear.

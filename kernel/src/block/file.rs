@@ -27,14 +27,11 @@ pub struct BlockFile {
 /// Opens the block device `dev`.
 ///
 /// # Errors
-/// `ENXIO` without such a device, `EROFS`-like `EACCES` for writing a read-only one.
-pub fn open(dev: DevT, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+/// `ENXIO` without such a device. One that is read-only opens for writing too, as on Linux; its writes give `EPERM`.
+pub fn open(dev: DevT) -> Result<Arc<dyn FileOps>> {
     let (disk, number) = lookup(dev)?;
     if number > 0 && !disk.partitions().iter().any(|partition| partition.number == number) {
         return Err(Errno::ENXIO);
-    }
-    if flags.access().contains(Access::WRITE) && disk.is_read_only() {
-        return Err(Errno::EACCES);
     }
     disk.opened();
     Ok(Arc::new(BlockFile { disk, number }))
@@ -198,6 +195,13 @@ impl FileOps for BlockFile {
                 self.disk.cache().write_back(0..u64::MAX)?;
                 self.disk.rescan()?;
             }
+            ioctl::BLKPG => {
+                admin()?;
+                if self.number != 0 {
+                    return Err(Errno::EINVAL);
+                }
+                super::blkpg::request(&self.disk, arg)?;
+            }
             ioctl::BLKGETSIZE => UserPtr::<u64>::new(arg).write(&(len / SECTOR))?,
             ioctl::BLKGETSIZE64 => UserPtr::<u64>::new(arg).write(&len)?,
             ioctl::BLKFLSBUF => {
@@ -248,7 +252,10 @@ impl FileOps for BlockFile {
         Ok(0)
     }
 
-    fn map(&self, _file: &File, _writable: Access) -> Result<MapBacking> {
+    fn map(&self, _file: &File, writable: Access) -> Result<MapBacking> {
+        if writable.contains(Access::WRITE) && self.disk.is_read_only() {
+            return Err(Errno::EINVAL);
+        }
         if self.extent().0.is_multiple_of(crate::page_cache::PAGE) && self.number == 0 {
             Ok(MapBacking::Cached(self.disk.cache().clone() as Arc<dyn PageSource>))
         } else {
@@ -301,6 +308,7 @@ pub mod ioctl {
     pub const BLKFRASET: u32 = 0x1264;
     pub const BLKFRAGET: u32 = 0x1265;
     pub const BLKSECTGET: u32 = 0x1267;
+    pub const BLKPG: u32 = 0x1269;
     pub const BLKSSZGET: u32 = 0x1268;
     pub const BLKBSZGET: u32 = 0x8008_1270;
     pub const BLKBSZSET: u32 = 0x4008_1271;
