@@ -157,7 +157,7 @@ impl Linux {
         self
     }
 
-    /// Runs as this user and group of the host instead of the caller.
+    /// Runs as this user and group of the host instead of the caller, if that is root; other callers have no more rights anyway.
     pub fn user(mut self, uid: u32) -> Self {
         self.user = Some(uid);
         self
@@ -180,7 +180,7 @@ impl Linux {
         let mut words = self.wrapper.iter().cloned().chain([executable().into_os_string()]);
         let mut command = Command::new(words.next().expect("the executable at least"));
         command.args(words).args(&self.args);
-        if let Some(uid) = self.user {
+        if let Some(uid) = self.user.filter(|_| is_root()) {
             command.uid(uid).gid(uid);
         }
         if let Some(directory) = &self.directory {
@@ -222,6 +222,11 @@ impl Linux {
             ),
         }
     }
+}
+
+/// Whether the tests run as the host's root.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 fn read_all(from: &mut dyn Read) -> Vec<u8> {

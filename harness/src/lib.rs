@@ -11,6 +11,6 @@ mod guard;
 pub mod script;
 mod terminal;
 
-pub use boot::{Backend, Linux, Outcome, executable, workspace};
+pub use boot::{Backend, Linux, Outcome, executable, is_root, workspace};
 pub use guard::hang_guard;
 pub use terminal::Terminal;

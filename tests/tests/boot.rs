@@ -238,3 +238,110 @@ fn the_executable_is_static() {
     let said = String::from_utf8_lossy(&ldd.stdout).into_owned() + &String::from_utf8_lossy(&ldd.stderr);
     assert!(said.contains("not a dynamic executable"), "{said}");
 }
+
+/// A guest with three processes, one of them busy; with its stubs.
+fn busy(backend: Backend, script: &str) -> (std::process::Child, Vec<String>) {
+    let mut command = Linux::hostfs(backend)
+        .args(["init=/bin/sh", "--", "-c", script])
+        .command();
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null());
+    let child = command.spawn().expect("linux starts");
+    let mut stubs = Vec::new();
+    while stubs.len() < 4 {
+        let list = Command::new("pgrep")
+            .args(["-P", &child.id().to_string()])
+            .output()
+            .expect("pgrep");
+        stubs = String::from_utf8_lossy(&list.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+    }
+    (child, stubs)
+}
+
+fn ticks(pid: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+    fields.get(11).and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn signals_to_the_kernel_end_it_as_they_end_uml_and_leave_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    for backend in Backend::ALL {
+        for (signal, code, by) in [
+            ("TERM", Some(1), None),
+            ("INT", Some(1), None),
+            ("HUP", None, Some(1)),
+            ("QUIT", None, Some(3)),
+            ("KILL", None, Some(9)),
+        ] {
+            let (mut child, stubs) = busy(backend, "sleep 1000 & (while :; do :; done) & wait");
+            Command::new("kill")
+                .args(["-s", signal, &child.id().to_string()])
+                .status()
+                .expect("kill");
+            let status = child.wait().expect("it ends");
+            assert_eq!((status.code(), status.signal()), (code, by), "{backend:?} {signal}");
+            while stubs
+                .iter()
+                .any(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|_| !is_zombie(pid)))
+            {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stub_killed_from_outside_is_one_guest_process_killed() {
+    for backend in Backend::ALL {
+        let (child, mut stubs) = busy(
+            backend,
+            "sleep 1000 & (while :; do :; done) & wait $!; echo busy $?; echo the rest lives",
+        );
+        // The busy one is the one that collects ticks.
+        let busiest = loop {
+            stubs.sort_by_key(|pid| ticks(pid));
+            let last = stubs.last().expect("four stubs").clone();
+            if ticks(&last) > 20 {
+                break last;
+            }
+        };
+        Command::new("kill")
+            .args(["-s", "KILL", &busiest])
+            .status()
+            .expect("kill");
+        let output = child.wait_with_output().expect("it ends");
+        let console = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            console.contains("busy 137") && console.contains("the rest lives"),
+            "{backend:?}: {console}"
+        );
+    }
+}
+
+#[test]
+fn a_stopped_kernel_goes_on_when_it_is_continued() {
+    for backend in Backend::ALL {
+        let (child, _) = busy(backend, "sleep 0.5 & sleep 0.5 & sleep 0.5 & wait; echo went on");
+        let signal = |name: &str| {
+            Command::new("kill")
+                .args(["-s", name, &child.id().to_string()])
+                .status()
+                .expect("kill")
+        };
+        signal("STOP");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        signal("CONT");
+        let output = child.wait_with_output().expect("it ends");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("went on"),
+            "{backend:?}"
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! A hostile guest harms itself alone.
 
-use harness::script::{in_guest, in_guest_with, natively};
+use harness::script::{Scratch, in_guest, in_guest_with, natively};
 use harness::{Backend, Linux, workspace};
 
 const NEIGHBOUR: &str = "(while :; do echo alive; sleep 0.1; done) >/dev/null & \n";
@@ -114,5 +114,30 @@ fn deep_recursion_huge_arguments_and_endless_paths_end_as_on_the_host() {
                 "{backend:?}: {thing}"
             );
         }
+    }
+}
+
+#[test]
+fn random_system_calls_harm_only_the_caller() {
+    for backend in Backend::ALL {
+        // The host's tree must not be the guest's to write: it is nobody there. Its programs are copied to where nobody can read them.
+        let scratch = Scratch::new();
+        let program = scratch.path().join("fuzz");
+        std::fs::copy(workspace().join("target/guest/fuzz"), &program).expect("cargo xtask guests");
+        let linux = Linux::hostfs(backend)
+            .user(65534)
+            .guard(std::time::Duration::from_secs(600));
+        let script = format!(
+            "mkdir /dev/fuzz && mount -t tmpfs tmpfs /dev/fuzz && cd /dev/fuzz\n{NEIGHBOUR}{} 7 30; {NEIGHBOUR_LIVES}",
+            program.display()
+        );
+        let (ran, outcome) = in_guest_with(linux, &script);
+        assert!(
+            ran.output.contains("survived"),
+            "{backend:?}: {}{}",
+            ran.output,
+            outcome.console()
+        );
+        assert!(ran.output.contains("neighbour lived"), "{backend:?}: {}", ran.output);
     }
 }
