@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
@@ -37,6 +38,10 @@ impl Terminal {
             ws_ypixel: 0,
         };
         let pty = openpty(Some(&size), None).expect("a pseudo terminal");
+        // Another test's child must not hold our terminal open.
+        for fd in [&pty.master, &pty.slave] {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor of our own");
+        }
         let stdio = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         // SAFETY: setsid and an ioctl are async-signal-safe; nothing of the parent is touched.
