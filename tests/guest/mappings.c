@@ -161,6 +161,13 @@ static void advice(void) {
 static void locks(void) {
     char *at = mmap(0, 64 * PAGE, rw, anon, -1, 0);
     CLAIM(mlock(at + 100, PAGE));
+    /* No bytes, in the middle of a mapping. */
+    CLAIM(mlock(at + PAGE, 0));
+    CLAIM(munlock(at + PAGE, 0));
+    CLAIM(mprotect(at + PAGE, 0, PROT_NONE));
+    CLAIM(madvise(at + PAGE, 0, MADV_DONTNEED));
+    CLAIM(msync(at + PAGE, 0, MS_SYNC));
+    CLAIM(munmap(at + PAGE, 0));
     CLAIM(madvise(at, PAGE, MADV_DONTNEED));
     CLAIM(msync(at, PAGE, MS_INVALIDATE));
     CLAIM(munlock(at, 2 * PAGE));

@@ -252,3 +252,22 @@ fn tracing_a_program_fails_with_a_sentence() {
 fn a_pipe_opened_again_by_its_descriptors_name_does_not_wait_for_its_writer() {
     same("echo gone | (sleep 0.2; cat /dev/stdin); printf 'a\\nb\\n' | (sleep 0.2; wc -l /proc/self/fd/0)");
 }
+
+#[test]
+fn the_ioctls_of_a_pseudo_terminals_ends() {
+    same(
+        "python3 - <<'END'
+import array, fcntl, os, struct, termios
+master, slave = os.openpty()
+def get(fd, request):
+    value = array.array('i', [-1]); fcntl.ioctl(fd, request, value); return value[0]
+os.write(slave, b'12345'); print('FIONREAD', get(master, termios.FIONREAD), get(slave, termios.FIONREAD))
+print('TIOCGPTLCK', get(master, 0x80045439), 'TIOCGPKT', get(master, 0x80045438))
+fcntl.ioctl(master, termios.TIOCPKT, struct.pack('i', 1)); print('TIOCGPKT', get(master, 0x80045438))
+locked = bytearray(36); struct.pack_into('IIII', locked, 0, 0, 0, 0, termios.ECHO)
+fcntl.ioctl(slave, 0x5457, bytes(locked)); print(fcntl.ioctl(slave, 0x5456, bytes(36)) == bytes(locked))
+modes = termios.tcgetattr(slave); modes[3] &= ~(termios.ECHO | termios.ICANON); termios.tcsetattr(slave, termios.TCSANOW, modes)
+now = termios.tcgetattr(slave)[3]; print(bool(now & termios.ECHO), bool(now & termios.ICANON))
+END",
+    );
+}

@@ -2,6 +2,7 @@
 
 mod bench;
 mod guests;
+mod judge;
 mod test;
 
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ const USAGE: &str = "usage: cargo xtask <task>
 
   test [FILTER]   builds everything and runs all tests; installs what the tests need (Debian packages) when it may
   guests          compiles the guest programs of tests/guest and tests/bench into target/guest
+  judge python    runs Python's tests of the system natively and in a guest, and reports what fails only there
+  judge stress    runs stress-ng's stressors in a guest, two seconds each
   bench [ROW]     measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's;
                   also the time of a boot and the kernel's memory
 ";
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("test") => test::run(&args[1..]),
         Some("guests") => guests::build().map(drop),
+        Some("judge") => judge::run(&args[1..]),
         Some("bench") => bench::run(&args[1..]),
         _ => {
             eprint!("{USAGE}");

@@ -120,7 +120,11 @@ fn panic_at(msg: &str, place: Option<&str>) -> ! {
     if let Some(place) = place {
         crate::pr_emerg!("kernel BUG at {place}!");
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0") {
-            crate::pr_emerg!("{}", std::backtrace::Backtrace::force_capture());
+            // One record a line: a record of the log is cut at a thousand bytes.
+            let trace = std::backtrace::Backtrace::force_capture().to_string();
+            for line in trace.lines().filter(|line| !line.contains("/rustc/")) {
+                crate::pr_emerg!("{line}");
+            }
         }
     }
     crate::pr_emerg!("Kernel panic - not syncing: {msg}");

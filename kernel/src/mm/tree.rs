@@ -107,8 +107,9 @@ impl VmaTree {
     /// Those that overlap the range, in order, whole.
     pub fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = &Vma> {
         let first = self.find(range.start).map_or(range.start, |vma| vma.start);
-        // `BTreeMap::range` refuses a range that ends before it begins.
-        self.map.range(first..range.end.max(first)).map(|(_, vma)| vma)
+        // An empty range touches nothing, also inside of a mapping. `BTreeMap::range` refuses one that ends before it begins.
+        let end = if range.is_empty() { first } else { range.end.max(first) };
+        self.map.range(first..end).map(|(_, vma)| vma)
     }
 
     /// Whether every page of the range is mapped.

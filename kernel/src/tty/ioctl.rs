@@ -151,6 +151,18 @@ pub(super) fn common(tty: &Arc<Tty>, side: Side, cmd: u32, arg: u64) -> Result<u
         TIOCEXCL => set_exclusive(tty, true),
         TIOCNXCL => set_exclusive(tty, false),
         TIOCGEXCL => put(arg, i32::from(tty.with_core(|core| core.exclusive))),
+        TIOCGLCKTRMIOS => {
+            let locked = tty.with_core(|core| core.locked);
+            UserPtr::new(arg).write(&locked).map(|()| 0)
+        }
+        TIOCSLCKTRMIOS => {
+            if !jobctl::is_admin() {
+                return Err(Errno::EPERM);
+            }
+            let locked = UserPtr::<Termios1>::new(arg).read()?;
+            tty.with_core(|core| core.locked = locked);
+            Ok(0)
+        }
         TIOCGETD => put(arg, i32::from(tty.termios().line)),
         TIOCSETD => match UserPtr::<i32>::new(arg).read()? {
             N_TTY => Ok(0),

@@ -434,12 +434,19 @@ impl FileOps for Master {
                 Ok(0)
             }
             TIOCGPTPEER => super::devices::open_peer(cx, self.index(), arg),
-            TIOCGPTLCK => put(i32::from(self.line.far.lock().locked)),
+            TIOCGPTLCK => {
+                // Memory of a guest is not written under a lock.
+                let value = i32::from(self.line.far.lock().locked);
+                put(value)
+            }
             TIOCPKT => {
                 self.set_packet(get()? != 0);
                 Ok(0)
             }
-            TIOCGPKT => put(i32::from(self.line.far.lock().packet)),
+            TIOCGPKT => {
+                let value = i32::from(self.line.far.lock().packet);
+                put(value)
+            }
             TIOCSIG => {
                 let signal = Signal::new(arg as i32).filter(|s| [Signal::INT, Signal::QUIT, Signal::TSTP].contains(s));
                 let signal = signal.ok_or(Errno::EINVAL)?;
@@ -448,7 +455,10 @@ impl FileOps for Master {
                 }
                 Ok(0)
             }
-            FIONREAD => put(self.line.far.lock().data.len() as i32),
+            FIONREAD => {
+                let value = self.line.far.lock().data.len() as i32;
+                put(value)
+            }
             TIOCOUTQ => put(0),
             TCSBRK | TCSBRKP => Ok(0),
             // A master's input is the slave's output and the other way round.

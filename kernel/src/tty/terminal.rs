@@ -15,7 +15,7 @@ use arch_um::sync::{Mutex, SpinLock, WaitQueue, order};
 use super::driver::{Notice, TtyDriver};
 use super::jobctl;
 use super::ldisc::{Condition, Effects, Ldisc, Output, Overflow};
-use super::termios::{Iflag, Termios, WinSize, cc};
+use super::termios::{Iflag, Termios, Termios1, WinSize, cc};
 use crate::signal::Signal;
 use crate::task::Pid;
 use crate::vfs::{DevT, PollEvents};
@@ -46,6 +46,8 @@ pub struct Tty {
 /// What changes all the time.
 pub(super) struct Core {
     pub(super) termios: Termios,
+    /// Bits and characters that stay as they are (`TIOCSLCKTRMIOS`).
+    pub(super) locked: Termios1,
     pub(super) ldisc: Ldisc,
     /// Input before the discipline.
     backlog: VecDeque<u8>,
@@ -145,6 +147,7 @@ impl Tty {
         ldisc.set_overflow(driver.overflow());
         let core = Core {
             termios,
+            locked: Termios1::default(),
             ldisc,
             backlog: VecDeque::new(),
             throttled: false,
@@ -398,13 +401,14 @@ impl Tty {
 
     /// New settings (the caller has drained or flushed as asked).
     pub fn set_termios(&self, new: Termios) {
-        let (old, actions) = {
+        let (old, new, actions) = {
             let mut core = self.core.lock();
+            let new = new.except(&core.locked, &core.termios);
             let old = core::mem::replace(&mut core.termios, new);
             let mut effects = Effects::default();
             core.ldisc.set_termios(&old, &new, &mut effects);
             core.pump(&*self.driver, &mut effects);
-            (old, core.actions(effects))
+            (old, new, core.actions(effects))
         };
         self.driver.configured(&old, &new);
         self.perform(actions);

@@ -257,6 +257,24 @@ abi_struct! {
     }
 }
 
+impl Termios {
+    /// These settings, but `old`'s where `locked` has a bit, or a byte that is not 0.
+    pub fn except(self, locked: &Termios1, old: &Termios) -> Self {
+        let bits = |new: u32, old: u32, locked: u32| old & locked | new & !locked;
+        let byte = |new: u8, old: u8, locked: u8| if locked == 0 { new } else { old };
+        let mut kept = self;
+        kept.iflag = Iflag::from_bits_retain(bits(self.iflag.bits(), old.iflag.bits(), locked.iflag));
+        kept.oflag = Oflag::from_bits_retain(bits(self.oflag.bits(), old.oflag.bits(), locked.oflag));
+        kept.cflag = Cflag::from_bits_retain(bits(self.cflag.bits(), old.cflag.bits(), locked.cflag));
+        kept.lflag = Lflag::from_bits_retain(bits(self.lflag.bits(), old.lflag.bits(), locked.lflag));
+        kept.line = byte(self.line, old.line, locked.line);
+        for (at, new) in kept.cc.iter_mut().enumerate() {
+            *new = byte(*new, old.cc[at], locked.cc[at]);
+        }
+        kept
+    }
+}
+
 impl From<&Termios> for Termios1 {
     fn from(termios: &Termios) -> Self {
         Self {
@@ -360,5 +378,21 @@ mod tests {
             ..Termio::from(&before)
         });
         assert_eq!(after.cflag.bits(), 0x8000_00bf);
+    }
+
+    #[test]
+    fn locked_bits_and_characters_stay() {
+        let old = Termios::default();
+        let mut new = old;
+        new.lflag.toggle(Lflag::ECHO | Lflag::ICANON);
+        (new.cc[cc::VINTR], new.cc[cc::VQUIT]) = (7, 8);
+        let mut locked = Termios1 {
+            lflag: Lflag::ECHO.bits(),
+            ..Termios1::default()
+        };
+        locked.cc[cc::VINTR] = 1;
+        let kept = new.except(&locked, &old);
+        assert_eq!(kept.lflag ^ old.lflag, Lflag::ICANON);
+        assert_eq!((kept.cc[cc::VINTR], kept.cc[cc::VQUIT]), (old.cc[cc::VINTR], 8));
     }
 }
