@@ -23,6 +23,9 @@ use crate::file::HostFile;
 use crate::fs::HostFs;
 use crate::table::Key;
 
+/// Links of a procfs to the process that looks.
+const SELF: [&[u8]; 2] = [b"self", b"thread-self"];
+
 /// A host file.
 pub struct HostInode {
     pub(crate) me: Weak<HostInode>,
@@ -384,12 +387,21 @@ impl Inode for HostInode {
     }
 
     /// The host's text as it is: an absolute target means the guest's tree.
+    ///
+    /// `self` and `thread-self` of the host's procfs lead nowhere (`ENOENT`): there they mean the kernel, and a program that finds itself by
+    /// /proc/self/exe (busybox) would start another kernel.
     fn read_link(&self) -> Result<Link> {
         if self.kind != FileType::Symlink {
             return Err(Errno::EINVAL);
         }
         let text = match self.place() {
-            Some(place) => at::read_link_at(place.parent.anchor()?.as_fd(), &place.name),
+            Some(place) => {
+                let parent = place.parent.anchor()?;
+                if SELF.contains(&&*place.name) && self.fs.on_procfs(self.key.dev(), &parent) {
+                    return Err(Errno::ENOENT);
+                }
+                at::read_link_at(parent.as_fd(), &place.name)
+            }
             None => at::read_link_fd(self.anchor()?.as_fd()),
         };
         Ok(Link::Text(text?))

@@ -123,3 +123,19 @@ fn less_vi_and_top_draw() {
         end(terminal);
     }
 }
+
+#[test]
+fn busybox_as_init_finds_its_applets_before_proc_is_mounted() {
+    for backend in Backend::ALL {
+        let linux = Linux::hostfs(backend).args(["con=null", "con0=fd:0,fd:1", "init=/bin/busybox", "--", "sh"]);
+        let mut terminal = Terminal::spawn(linux.command());
+        terminal.expect("# ");
+        // The shell starts its applets by /proc/self/exe where there is one.
+        terminal.send("expr 40 + 2; readlink /proc/self || echo no self\n");
+        terminal.expect("\n42");
+        terminal.expect("\nno self");
+        terminal.send("mount -t proc proc /proc && readlink /proc/self/exe\n");
+        terminal.expect("\n/");
+        terminal.expect("busybox");
+    }
+}
