@@ -16,7 +16,7 @@ sha256sum n | cut -c1-64; md5sum n; b2sum n; cksum n; base64 n | md5sum; tac n |
 install -D -m 640 -o 1 -g 2 n x/y/z; stat -c '%a %u %g' x/y/z; mktemp -u -p . XXX | wc -c
 timeout 0.2 sleep 5; echo $?; timeout -s KILL 0.2 sleep 5; echo $?; nohup echo hi 2>/dev/null; nice -n 5 nice; env -i A=1 env; 
 echo tee | tee a1 a2; cat a1 a2; dd if=/dev/zero of=sp bs=64k count=4 conv=sparse 2>/dev/null; stat -c '%s %b' sp; dd if=n of=dd bs=1000 skip=2 seek=1 count=3 2>&1 | head -2; od -c dd | head -5
-paste n n | head -2; join n n | head -2; comm -12 l1 l2 | wc -l; expand n | wc; fold -w 3 n | wc -l; nl n | head -2; pr n | head -3 | tail -1; tr -d 1 <n | md5sum; uniq -c l1 | head -2; cut -c1-2 n | sort -u | wc -l
+paste n n | head -2; join n n | head -2; comm -12 l1 l2 | wc -l; expand n | wc; fold -w 3 n | wc -l; nl n | head -2; pr -t -2 n | head -2; tr -d 1 <n | md5sum; uniq -c l1 | head -2; cut -c1-2 n | sort -u | wc -l
 readlink a/soft; readlink -f a/soft | sed s,$dir,,; realpath --relative-to=. a/b/c; pathchk -p a; test -p a/fifo && echo fifo; [ a/f1 -ef a/hard ] && echo ef
 chmod -R u=rwX,go= a; ls -l a | awk '{print $1}'; chmod u+s,g+s a/f1; stat -c %A a/f1; chown 5 a/f1; stat -c %A a/f1; chgrp 7 a/f1; id -u; id -un; groups root;  printf '%05d\n' 7; factor 1234567890123; numfmt --to=iec 123456789; date -d @0; expr 3 + 4; sync; link a/f1 a/l2; unlink a/l2; 
 df --output=target . >/dev/null; echo df $?; mkdir -m 700 m7; stat -c %a m7; cat a/nonexist; ls -d a/*/; dircolors -b | wc -c; stdbuf -o0 echo x; rm -rf a; ls -a; uname -s -m; whoami; yes | head -3; sleep 0.01; ls -i n | wc -w; vdir -d . | wc -l; sum n; ptx </dev/null; tsort <<X

@@ -257,11 +257,11 @@ fn a_pipe_opened_again_by_its_descriptors_name_does_not_wait_for_its_writer() {
 fn the_ioctls_of_a_pseudo_terminals_ends() {
     same(
         "python3 - <<'END'
-import array, fcntl, os, struct, termios
+import array, fcntl, os, select, struct, termios
 master, slave = os.openpty()
 def get(fd, request):
     value = array.array('i', [-1]); fcntl.ioctl(fd, request, value); return value[0]
-os.write(slave, b'12345'); print('FIONREAD', get(master, termios.FIONREAD), get(slave, termios.FIONREAD))
+os.write(slave, b'12345'); select.select([master], [], []); print('FIONREAD', get(master, termios.FIONREAD), get(slave, termios.FIONREAD))
 print('TIOCGPTLCK', get(master, 0x80045439), 'TIOCGPKT', get(master, 0x80045438))
 fcntl.ioctl(master, termios.TIOCPKT, struct.pack('i', 1)); print('TIOCGPKT', get(master, 0x80045438))
 locked = bytearray(36); struct.pack_into('IIII', locked, 0, 0, 0, 0, termios.ECHO)
