@@ -146,11 +146,7 @@ fn command_inner(core: &Core, command: Command) -> Result<(), Gone> {
     };
     set_regs(core.tid, &regs)?;
     if command.bits() & 15 == Command::EXIT.bits() {
-        ptrace(libc::PTRACE_CONT, core.tid, 0, 0).map_err(|_| Gone)?;
-        return match wait(core.tid) {
-            Err(Gone) => Ok(()),
-            Ok(_) => Err(Gone),
-        };
+        return end_thread(core.tid);
     }
     let Some(child) = run_to(core, core.tid, image::skas_ip_trap(layout))? else {
         return Ok(());
@@ -160,6 +156,17 @@ fn command_inner(core: &Core, command: Command) -> Result<(), Gone> {
         region.put64(region::RESULT, child as u64);
     }
     Ok(())
+}
+
+/// Continues a thread that is about to exit until it is gone. A kick that was on its way stops it once more before that.
+fn end_thread(tid: i32) -> Result<(), Gone> {
+    for _ in 0..MAX_STOPS {
+        ptrace(libc::PTRACE_CONT, tid, 0, 0).map_err(|_| Gone)?;
+        if wait(tid).is_err() {
+            return Ok(());
+        }
+    }
+    Err(Gone)
 }
 
 /// A new thread has no signal stack yet; a fork inherits it.

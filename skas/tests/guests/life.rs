@@ -175,6 +175,31 @@ pub fn a_kick_before_run_ends_it_at_once() {
     other.kick();
 }
 
+pub fn a_kick_on_its_way_to_an_ending_thread_harms_nobody_else() {
+    let (_space, mut thread) = load_program(call_loop());
+    for _ in 0..40 {
+        // More than a space keeps idle, so that some really end.
+        let mut others: Vec<_> = (0..12).map(|_| thread.spawn().expect("spawn")).collect();
+        let kickers: Vec<_> = others.iter().map(UserThread::kicker).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let host = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                kickers.iter().for_each(|kicker| kicker.kick());
+            }
+        });
+        for other in &mut others {
+            for _ in 0..4 {
+                assert!(matches!(other.run(), Exit::Syscall | Exit::Interrupted));
+            }
+        }
+        drop(others);
+        stop.store(true, Ordering::Relaxed);
+        host.join().expect("no panic");
+        assert_eq!(thread.run(), Exit::Syscall);
+    }
+}
+
 pub fn a_killed_stub_is_dead() {
     let (bystander_space, mut bystander) = load_program(call_loop());
     let (space, mut thread) = load_program(spin());

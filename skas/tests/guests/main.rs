@@ -30,7 +30,8 @@ const TESTS: &[Test] = tests! {
         reset_empties_the_space user_memory_access_counts_exactly forced_writes_go_through_protection
         remap_moves_pages cmpxchg_is_exact_and_faults residency_and_usage_are_reported a_queued_change_is_in_force_before_any_thread_runs long_queues_are_split;
     life: sixty_four_forks_live_at_once eight_threads_run_in_parallel_and_die a_vfork_child_shares_memory_and_its_thread_is_reused
-        a_kick_ends_a_spinning_guest a_kick_before_run_ends_it_at_once a_killed_stub_is_dead
+        a_kick_ends_a_spinning_guest a_kick_before_run_ends_it_at_once
+        a_kick_on_its_way_to_an_ending_thread_harms_nobody_else a_killed_stub_is_dead
         no_stub_outlives_the_kernel dropped_spaces_leave_no_process;
     hostile: jumping_to_any_host_call_of_the_stub_harms_only_oneself a_region_full_of_nonsense_kills_only_its_process
         a_stack_pointer_in_the_region_is_harmless descriptors_of_the_kernel_are_not_in_the_stub
