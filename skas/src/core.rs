@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use arch_um::Errno;
 
@@ -18,11 +17,8 @@ use crate::{Backend, handoff, host, trace};
 const PARKED: u32 = 0;
 const CLAIMED: u32 = 1;
 
-/// How long a wait for a stub lasts before we look whether it still lives: doubled each time, from the first to the last.
-const LIVENESS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(256));
-
 /// How much suspicion a stub may collect: about 15 seconds of computing, 2 of waiting for nothing.
-const MAX_SILENCE: u32 = 60;
+const MAX_SILENCE: u32 = 150;
 
 thread_local! {
     /// The stub thread that this host thread ran last. Only used where no switch of stacks can come between.
@@ -122,15 +118,13 @@ impl Core {
     /// commands, after a kick for guest code. One that never answers is given up, so that a hostile guest cannot hold a virtual CPU.
     pub(crate) fn wait(&self, dead: &AtomicBool, answer_due: &dyn Fn() -> bool) -> Result<(), Gone> {
         let mut spin = if self.spins() { machine().spin.kernel() } else { 0 };
-        let mut timeout = LIVENESS.0;
-        // Counted in looks, not in time: a pause of the whole machine must not count.
+        // Counted in looks (one about each 100 ms), not in time: a pause of the whole machine must not count.
         let mut silence = 0;
         loop {
-            if handoff::wait(self.region.word(), spin, timeout) {
+            if handoff::wait(self.region.word(), spin) {
                 return Ok(());
             }
             spin = 0;
-            timeout = (timeout * 2).min(LIVENESS.1);
             if dead.load(Ordering::Relaxed) || !self.alive() {
                 return Err(Gone);
             }

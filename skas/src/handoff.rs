@@ -5,15 +5,19 @@
 //! thread no generation is needed. The waiter bit is set before the last look at the word, which is the host's in `FUTEX_WAIT`.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::host;
 use crate::stats::{COUNTERS, count};
+use crate::{host, watch};
 
 /// The signal that interrupts guest code. A standard signal: several pending ones are one.
 pub(crate) const KICK: i32 = libc::SIGURG;
 
 pub(crate) const STUB: u32 = 1;
 const WAITER: u32 = 2;
+
+/// How long one sleep lasts at the most when nobody watches over it.
+const UNWATCHED: Duration = Duration::from_millis(256);
 
 /// About what going to sleep and being woken on another CPU cost.
 const SPIN_US: u64 = 20;
@@ -22,23 +26,19 @@ const SPIN_US: u64 = 20;
 pub(crate) fn give(word: &AtomicU32) {
     if word.swap(STUB, Ordering::AcqRel) & WAITER != 0 {
         count(&COUNTERS.wakes);
-        // SAFETY: the word is a valid aligned u32 that outlives the call.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                word.as_ptr(),
-                libc::FUTEX_WAKE,
-                1,
-                0usize,
-                0usize,
-                0usize,
-            )
-        };
+        wake(word.as_ptr());
     }
 }
 
-/// One wait for the word: spins up to `spin` cycles, then sleeps at most `timeout`. True when the kernel owns it.
-pub(crate) fn wait(word: &AtomicU32, spin: u64, timeout: std::time::Duration) -> bool {
+/// Wakes whoever sleeps on the word at this address, which need not be one any more.
+pub(crate) fn wake(word: *const u32) {
+    // SAFETY: the host only takes the address as a name; nothing is read or written here.
+    unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1, 0usize, 0usize, 0usize) };
+}
+
+/// One wait for the word: spins up to `spin` cycles, then sleeps. True when the kernel owns it; false now and then, after at least 100 ms of
+/// sleep, so that the caller looks whether the stub still lives.
+pub(crate) fn wait(word: &AtomicU32, spin: u64) -> bool {
     if spin != 0 {
         let start = host::tsc();
         loop {
@@ -53,40 +53,31 @@ pub(crate) fn wait(word: &AtomicU32, spin: u64, timeout: std::time::Duration) ->
         }
     }
     let mut value = word.load(Ordering::Acquire);
-    while value & STUB != 0 {
-        if value & WAITER == 0 {
-            match word.compare_exchange(value, value | WAITER, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => value |= WAITER,
-                Err(now) => {
-                    value = now;
-                    continue;
-                }
-            }
-        }
-        let limit = libc::timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        count(&COUNTERS.parked);
-        // SAFETY: the word and the timespec outlive the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                word.as_ptr(),
-                libc::FUTEX_WAIT,
-                value,
-                &raw const limit,
-                0,
-                0,
-            )
-        };
-        let timed_out = result == -1 && host::errno() == arch_um::Errno::ETIMEDOUT;
-        value = word.load(Ordering::Acquire);
-        if timed_out {
-            break;
+    while value & STUB != 0 && value & WAITER == 0 {
+        match word.compare_exchange(value, value | WAITER, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => value |= WAITER,
+            Err(now) => value = now,
         }
     }
-    value & STUB == 0
+    if value & STUB == 0 {
+        return true;
+    }
+    count(&COUNTERS.parked);
+    if !watch::under_watch(word.as_ptr(), || sleep(word, value, None)) {
+        sleep(word, value, Some(UNWATCHED));
+    }
+    word.load(Ordering::Acquire) & STUB == 0
+}
+
+/// Sleeps while the word holds `value`, until somebody wakes it, or without any reason.
+fn sleep(word: &AtomicU32, value: u32, limit: Option<Duration>) {
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), |limit| &raw const *limit);
+    // SAFETY: the word and the timespec outlive the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, limit, 0, 0) };
 }
 
 /// For how long either side spins. Whether they do is said of each thread: it pays only while a host CPU is free for the other side.

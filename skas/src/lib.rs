@@ -14,7 +14,8 @@
 //! * [`Exit::Interrupted`] may come without a kick. [`Exit::Dead`] is final: treat it as a `SIGKILL` of the whole process.
 //! * fork: [`UserThread::fork`]; thread and vfork child: [`UserThread::spawn`]; exec: [`UserThread::reset`], and on `EBUSY` (vfork child, other
 //!   threads) [`UserThread::new`], dropping the old one after. Then set registers ([`Regs::start`]) and [`UserThread::reset_xstate`].
-//! * Nothing waits for the end of a dead stub, and spaces are forked ahead of need: a host thread of ours does both (keeper.rs).
+//! * Nothing waits for the end of a dead stub, and spaces are forked ahead of need: a host thread of ours does both (keeper.rs). Another wakes
+//!   who has slept long for a stub, so that he finds out about its death (watch.rs).
 //!
 //! A space costs two descriptors of this process, a thread one.
 
@@ -42,6 +43,7 @@ mod space;
 mod stats;
 mod thread;
 mod trace;
+mod watch;
 mod xstate;
 mod zygote;
 

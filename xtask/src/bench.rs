@@ -22,7 +22,10 @@ struct Machine {
     command: Box<dyn Fn() -> Command>,
 }
 
-/// Ours under both backends, and UML at its best: on one CPU.
+/// The host's first CPU alone: there both sides of a hand-off must park.
+const ONE_CPU: [&str; 3] = ["taskset", "-c", "0"];
+
+/// Ours under both backends and with nowhere to spin, and UML at its best: on one CPU.
 fn machines() -> Vec<Machine> {
     let ours: [(&'static str, &'static [&'static str]); 3] = [
         ("seccomp 1", &["seccomp=on", "ncpus=1"]),
@@ -37,11 +40,15 @@ fn machines() -> Vec<Machine> {
             command: Box::new(command),
         });
     }
+    machines.push(Machine {
+        title: "seccomp, 1 host CPU",
+        command: Box::new(|| Linux::new().under(ONE_CPU).arg("seccomp=on").command()),
+    });
     let installed = |name: &&str| Command::new(name).arg("--version").output().is_ok();
     if let Some(uml) = ["linux.uml", "/usr/bin/linux.uml"].into_iter().find(installed) {
         let command = move || {
-            let mut command = Command::new("taskset");
-            command.args(["-c", "0", uml, "mem=512M"]);
+            let mut command = Command::new(ONE_CPU[0]);
+            command.args(&ONE_CPU[1..]).args([uml, "mem=512M"]);
             command
         };
         machines.push(Machine {
