@@ -12,7 +12,7 @@ use arch_um::Errno;
 
 use crate::machine::machine;
 use crate::region::{self, Command, Region};
-use crate::{Backend, handoff, host, trace};
+use crate::{Backend, handoff, host, trace, watch};
 
 const PARKED: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -118,16 +118,21 @@ impl Core {
     /// commands, after a kick for guest code. One that never answers is given up, so that a hostile guest cannot hold a virtual CPU.
     pub(crate) fn wait(&self, dead: &AtomicBool, answer_due: &dyn Fn() -> bool) -> Result<(), Gone> {
         let mut spin = if self.spins() { machine().spin.kernel() } else { 0 };
-        // Counted in looks (one about each 100 ms), not in time: a pause of the whole machine must not count.
-        let mut silence = 0;
+        // Counted in ticks of the watch, not in time: a pause of the whole machine must not count.
+        let (mut silence, mut ticks) = (0, watch::ticks());
         loop {
             if handoff::wait(self.region.word(), spin) {
                 return Ok(());
             }
             spin = 0;
             if dead.load(Ordering::Relaxed) || !self.alive() {
+                watch::alarm();
                 return Err(Gone);
             }
+            if watch::ticks() == ticks {
+                continue;
+            }
+            ticks = watch::ticks();
             silence = if answer_due() { silence + self.suspicion() } else { 0 };
             if silence > MAX_SILENCE {
                 log::warn!("host thread {} does not answer", self.tid);

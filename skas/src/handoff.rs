@@ -17,7 +17,7 @@ pub(crate) const STUB: u32 = 1;
 const WAITER: u32 = 2;
 
 /// How long one sleep lasts at the most when nobody watches over it.
-const UNWATCHED: Duration = Duration::from_millis(256);
+const UNWATCHED: Duration = Duration::from_millis(100);
 
 /// About what going to sleep and being woken on another CPU cost.
 const SPIN_US: u64 = 20;
@@ -36,8 +36,8 @@ pub(crate) fn wake(word: *const u32) {
     unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1, 0usize, 0usize, 0usize) };
 }
 
-/// One wait for the word: spins up to `spin` cycles, then sleeps. True when the kernel owns it; false now and then, after at least 100 ms of
-/// sleep, so that the caller looks whether the stub still lives.
+/// One wait for the word: spins up to `spin` cycles, then sleeps. True when the kernel owns it; false now and then after a long sleep, so
+/// that the caller looks whether the stub still lives.
 pub(crate) fn wait(word: &AtomicU32, spin: u64) -> bool {
     if spin != 0 {
         let start = host::tsc();
@@ -65,6 +65,7 @@ pub(crate) fn wait(word: &AtomicU32, spin: u64) -> bool {
     count(&COUNTERS.parked);
     if !watch::under_watch(word.as_ptr(), || sleep(word, value, None)) {
         sleep(word, value, Some(UNWATCHED));
+        watch::ticked();
     }
     word.load(Ordering::Acquire) & STUB == 0
 }
