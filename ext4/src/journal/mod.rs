@@ -3,14 +3,21 @@
 //! Every change of metadata happens inside a [`Handle`]: a promise to change at most so many blocks, all of which reach the disk together
 //! or not at all. Handles join the running transaction; it commits every five seconds and when somebody waits for it.
 
+mod config;
+mod fast_commit;
+
+pub use config::{Barrier, Checksums, CommitOrder, Config, DEFAULT_COMMIT_INTERVAL, DataErrors, Features, Numbers};
+pub use fast_commit::{FastCommit, FastCommits, Link};
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use arch_um::sync::{SpinLock, order};
 
-use crate::Result;
 use crate::buffer::{Buffer, BufferCache};
+use crate::{Errno, Result};
 
 /// The number of a transaction; wraps, compared by difference.
 pub type Tid = u32;
@@ -30,6 +37,19 @@ pub enum Freed {
     Data,
 }
 
+/// What replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Transactions found complete.
+    pub transactions: u32,
+    /// Blocks written to their homes.
+    pub replayed: u64,
+    /// Blocks left alone because a later transaction had revoked them.
+    pub revoked: u64,
+    /// Fast commits applied.
+    pub fast_commits: u64,
+}
+
 /// The journal of one file system, or the place where there is none.
 pub struct Journal {
     buffers: Arc<BufferCache>,
@@ -41,8 +61,70 @@ impl Journal {
     pub fn none(buffers: Arc<BufferCache>) -> Arc<Self> {
         Arc::new(Self {
             buffers,
-            dirty: SpinLock::new(&order::JOURNAL, BTreeMap::new()),
+            dirty: SpinLock::new(&order::JOURNAL_STATE, BTreeMap::new()),
         })
+    }
+
+    /// Reads the journal, replays it if the file system was not unmounted cleanly, and starts it. Before this nobody may hold a [`Buffer`]
+    /// that he goes on to trust: replay changes blocks.
+    ///
+    /// # Errors
+    /// `EINVAL`: not a journal that we know, or too short. `EROFS`: must be replayed, but the device is read-only. `EOPNOTSUPP`: has fast commits
+    /// and nobody to apply them; nothing has been written. `EUCLEAN`: the journal is corrupt. `EIO`.
+    pub fn load(_buffers: Arc<BufferCache>, _config: Config<'_>) -> Result<Arc<Self>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// What replay did at [`load`](Self::load).
+    pub fn recovery(&self) -> Recovery {
+        Recovery::default()
+    }
+
+    /// The error that an earlier mount left in the journal's superblock (`s_errno`): the file system must be marked as having errors, then
+    /// [`acknowledge_error`](Self::acknowledge_error).
+    pub fn recorded_error(&self) -> Option<Errno> {
+        None
+    }
+
+    /// The file system has noted [`recorded_error`](Self::recorded_error): it is cleared on disk.
+    pub fn acknowledge_error(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether handles are transactions (false: [`none`](Self::none)).
+    pub fn is_logged(&self) -> bool {
+        false
+    }
+
+    /// The most credits one handle may have.
+    pub fn max_credits(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// Why the journal has stopped, if it has.
+    pub fn aborted(&self) -> Option<Errno> {
+        None
+    }
+
+    /// Stops the journal for good (`errors=remount-ro`, `errors=panic`, forced shutdown): nothing of the running transaction reaches the disk,
+    /// `error` is noted in the journal's superblock. Does not call `on_abort`.
+    pub fn abort(&self, _error: Errno) {}
+
+    /// Changes `commit=`.
+    pub fn set_commit_interval(&self, _interval: Duration) {}
+
+    /// Starts the kernel thread (`jbd2/NAME`) that commits and writes back; it ends at [`close`](Self::close). Without it commits run in the
+    /// thread that asks for one, and somebody has to call [`tick`](Self::tick).
+    pub fn start_thread(self: &Arc<Self>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Once a second: commits what is older than the commit interval, writes back what is old. Errors have aborted the journal.
+    pub fn tick(&self) {}
+
+    /// Unmount: [`sync`](Self::sync), the journal is marked clean, the thread ends. Later handles are refused with `EROFS`.
+    pub fn close(&self) -> Result<()> {
+        self.sync()
     }
 
     /// The metadata blocks.
