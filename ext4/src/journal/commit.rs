@@ -52,7 +52,8 @@ impl Log {
     /// See [`Journal::commit`](super::Journal::commit).
     pub(super) fn commit(&self, tid: Tid) -> Result<()> {
         loop {
-            match self.need(&self.state.lock(), tid)? {
+            let need = self.need(&self.state.lock(), tid)?;
+            match need {
                 Need::Nothing => return Ok(()),
                 // In its own thread the journal holds none of the locks that our caller may hold and ordered data may need.
                 Need::Commit | Need::Wait if self.worker.request(tid) => {
