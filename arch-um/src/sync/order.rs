@@ -58,6 +58,7 @@ classes! {
     JOURNAL = 340, "A journalling file system's running transaction.";
     FS = 350, "A file system's own tables (allocation, inode tables).";
     FS_INNER = 360, "What a file system takes under `FS`: groups, bitmaps, extent caches.";
+    JOURNAL_STATE = 370, "Which blocks belong to which transaction: noted while a file system's tables are locked.";
     BLOCK_DEVICE = 380, "Opening, claiming and resizing a block device.";
     BLOCK_QUEUE = 390, "A block device's request queue.";
     FUTEX = 410, "A futex hash bucket: the word is read under it, the tasks below it are woken.";

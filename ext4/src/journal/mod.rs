@@ -2,22 +2,66 @@
 //!
 //! Every change of metadata happens inside a [`Handle`]: a promise to change at most so many blocks, all of which reach the disk together
 //! or not at all. Handles join the running transaction; it commits every five seconds and when somebody waits for it.
+//!
+//! A [`Journal`] is a log in Linux's JBD2 format ([`Journal::load`]) or the same interface without one ([`Journal::none`]).
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `config` | what the file system says when it loads a journal |
+//! | `layout`, `checksum`, `superblock`, `area` | the journal's blocks on disk |
+//! | `replay`, `fast_commit` | after a crash |
+//! | `log` | the state that the following share; loading, aborting |
+//! | `handle`, `admit`, `transaction` | changes join the running transaction |
+//! | `commit`, `ring` | it goes to the log |
+//! | `checkpoint` | its blocks go home |
+//! | `thread` | both, by themselves |
+//! | `direct` | no log |
+//!
+//! Locks: [`Journal::begin`], [`Handle::restart`], [`Journal::commit`] and [`Journal::sync`] sleep and may be called with nothing held that ordered data's
+//! [`write_out`](OrderedData::write_out), an `on_commit` callback or another handle of the running transaction needs. Everything else in a handle takes
+//! `order::JOURNAL_STATE` and leaves only, and is allowed under the file system's spin locks.
+
+mod admit;
+mod area;
+mod checkpoint;
+mod checksum;
+mod commit;
+mod config;
+mod direct;
+mod fast_commit;
+mod handle;
+mod layout;
+mod log;
+mod replay;
+mod ring;
+mod superblock;
+mod thread;
+mod transaction;
+mod turn;
+
+pub use config::{Barrier, Checksums, CommitOrder, Config, DEFAULT_COMMIT_INTERVAL, DataErrors, Features, Numbers};
+pub use fast_commit::{FastCommit, FastCommits, Link};
+pub use handle::Handle;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::time::Duration;
 
-use arch_um::sync::{SpinLock, order};
-
-use crate::Result;
-use crate::buffer::{Buffer, BufferCache};
+use crate::buffer::BufferCache;
+use crate::{Errno, Result};
+use direct::Direct;
+use log::Log;
+use thread::Worker;
 
 /// The number of a transaction; wraps, compared by difference.
 pub type Tid = u32;
 
+/// What Linux puts in front of a journal's messages.
+const JBD2: &str = "JBD2: ";
+
 /// What has to be on the disk before a transaction may say that it is there (`data=ordered`): a file's dirty pages.
 pub trait OrderedData: Send + Sync {
-    /// Writes the data out (no flush; the commit does that).
+    /// Writes the data out (no flush; the commit does that). Blocks that are not allocated yet are none of its affair: it may not begin a handle.
     fn write_out(&self) -> Result<()>;
 }
 
@@ -30,111 +74,214 @@ pub enum Freed {
     Data,
 }
 
+/// What replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Transactions found complete.
+    pub transactions: u32,
+    /// Blocks written to their homes.
+    pub replayed: u64,
+    /// Blocks left alone because the same or a later transaction had revoked them.
+    pub revoked: u64,
+    /// Fast commits applied.
+    pub fast_commits: u64,
+}
+
 /// The journal of one file system, or the place where there is none.
 pub struct Journal {
-    buffers: Arc<BufferCache>,
-    dirty: SpinLock<BTreeMap<u64, Arc<Buffer>>>,
+    mode: Mode,
+}
+
+enum Mode {
+    Direct(Direct),
+    Log(Box<Log>),
 }
 
 impl Journal {
     /// No journal (ext2, `noload`, a file system without `has_journal`): handles only mark buffers dirty, [`sync`](Self::sync) writes them.
     pub fn none(buffers: Arc<BufferCache>) -> Arc<Self> {
         Arc::new(Self {
-            buffers,
-            dirty: SpinLock::new(&order::JOURNAL, BTreeMap::new()),
+            mode: Mode::Direct(Direct::new(buffers)),
         })
+    }
+
+    /// Reads the journal, replays it if the file system was not unmounted cleanly, and starts it. Before this nobody may have looked at blocks that he
+    /// goes on to trust: replay changes them (buffers in the cache follow).
+    ///
+    /// # Errors
+    /// `EINVAL`: not a journal that we know, or too short. `EROFS`: must be replayed, but the device is read-only. `EOPNOTSUPP`: has fast commits
+    /// that nobody can apply; nothing has been written. `EUCLEAN`, `EBADMSG`: the log is corrupt; what came before is at home, and the
+    /// journal is left for e2fsck. `EIO`.
+    pub fn load(buffers: Arc<BufferCache>, config: Config<'_>) -> Result<Arc<Self>> {
+        let log = Log::load(buffers, config)?;
+        Ok(Arc::new(Self {
+            mode: Mode::Log(Box::new(log)),
+        }))
+    }
+
+    /// What replay did at [`load`](Self::load).
+    pub fn recovery(&self) -> Recovery {
+        match &self.mode {
+            Mode::Direct(_) => Recovery::default(),
+            Mode::Log(log) => log.recovery,
+        }
+    }
+
+    /// The error that an earlier mount left in the journal's superblock (`s_errno`): the file system must be marked as having errors, then
+    /// [`acknowledge_error`](Self::acknowledge_error).
+    pub fn recorded_error(&self) -> Option<Errno> {
+        match &self.mode {
+            Mode::Direct(_) => None,
+            Mode::Log(log) => log.recorded_error(),
+        }
+    }
+
+    /// The file system has noted [`recorded_error`](Self::recorded_error): it is cleared on disk.
+    pub fn acknowledge_error(&self) -> Result<()> {
+        match &self.mode {
+            Mode::Direct(_) => Ok(()),
+            Mode::Log(log) => log.acknowledge_error(),
+        }
+    }
+
+    /// Whether handles are transactions (false: [`none`](Self::none)).
+    pub fn is_logged(&self) -> bool {
+        matches!(self.mode, Mode::Log(_))
+    }
+
+    /// The most credits one handle may have.
+    pub fn max_credits(&self) -> u32 {
+        match &self.mode {
+            Mode::Direct(_) => u32::MAX,
+            Mode::Log(log) => log.max_credits(),
+        }
+    }
+
+    /// Credits that freeing `count` metadata blocks takes at most, besides those for the blocks that are changed by it.
+    pub fn revoke_credits(&self, count: u64) -> u32 {
+        match &self.mode {
+            Mode::Direct(_) => 0,
+            Mode::Log(log) => log.revoke_credits(count),
+        }
+    }
+
+    /// Why the journal has stopped, if it has.
+    pub fn aborted(&self) -> Option<Errno> {
+        match &self.mode {
+            Mode::Direct(direct) => direct.stopped(),
+            Mode::Log(log) => log.aborted(),
+        }
+    }
+
+    /// Stops the journal for good (`errors=remount-ro`, `errors=panic`, forced shutdown): nothing of the running transaction reaches the disk,
+    /// `error` is noted in the journal's superblock. Does not call `on_abort`.
+    pub fn abort(&self, error: Errno) {
+        match &self.mode {
+            Mode::Direct(direct) => direct.stop(error),
+            Mode::Log(log) => log.stop(error),
+        };
+    }
+
+    /// Changes `commit=`.
+    pub fn set_commit_interval(&self, interval: Duration) {
+        match &self.mode {
+            Mode::Direct(direct) => direct.set_interval(interval),
+            Mode::Log(log) => log.set_interval(interval),
+        }
     }
 
     /// The metadata blocks.
     pub fn buffers(&self) -> &Arc<BufferCache> {
-        &self.buffers
+        match &self.mode {
+            Mode::Direct(direct) => &direct.buffers,
+            Mode::Log(log) => &log.buffers,
+        }
     }
 
-    /// Begins a change of at most `credits` blocks. Sleeps while the journal is full. `EROFS` after an abort. May be called inside another handle
-    /// of this thread only through [`Handle::extend`].
+    /// Begins a change of at most `credits` blocks. Sleeps while the journal is full. `EROFS` after an abort or [`close`](Self::close), `ENOSPC` for
+    /// more than [`max_credits`](Self::max_credits). May be called inside another handle of this thread only through [`Handle::extend`].
     pub fn begin(&self, credits: u32) -> Result<Handle<'_>> {
-        Ok(Handle { journal: self, credits })
+        Handle::new(self, credits)
     }
 
     /// The running transaction's number: what [`commit`](Self::commit) waits for after a handle has ended.
     pub fn running(&self) -> Tid {
-        0
+        match &self.mode {
+            Mode::Direct(_) => 0,
+            Mode::Log(log) => log.latest(),
+        }
     }
 
-    /// Returns when transaction `tid` and all before it are on stable storage; parallel callers share one commit. `EIO`, `EROFS` after an abort.
-    pub fn commit(&self, _tid: Tid) -> Result<()> {
-        self.sync()
+    /// Returns when transaction `tid` and all before it are on stable storage; parallel callers share one commit. `EIO` if it cannot get there.
+    pub fn commit(&self, tid: Tid) -> Result<()> {
+        match &self.mode {
+            Mode::Direct(direct) => direct.sync(),
+            Mode::Log(log) => log.commit(tid),
+        }
     }
 
-    /// Commits what is running and writes everything to its home: clean unmount, remount read-only, freeze.
+    /// Commits what is running and writes everything to its home: clean unmount, remount read-only, freeze. Without handles in between the journal is
+    /// marked clean on disk.
     pub fn sync(&self) -> Result<()> {
-        let dirty = core::mem::take(&mut *self.dirty.lock());
-        for (block, buffer) in dirty {
-            let at = block * self.buffers.block_size() as u64;
-            self.buffers.device().write(at, &buffer.snapshot())?;
+        match &self.mode {
+            Mode::Direct(direct) => direct.sync(),
+            Mode::Log(log) => log.sync(),
         }
-        self.buffers.device().flush()
-    }
-}
-
-/// The right to change metadata blocks now. Ends when dropped.
-pub struct Handle<'a> {
-    journal: &'a Journal,
-    credits: u32,
-}
-
-impl Handle<'_> {
-    /// The transaction this belongs to.
-    pub fn tid(&self) -> Tid {
-        self.journal.running()
     }
 
-    /// Blocks that may still be changed.
-    pub fn credits(&self) -> u32 {
-        self.credits
-    }
-
-    /// Asks for more credits in the same transaction. False: there is no room; bring the metadata into a consistent state and [`restart`](Self::restart).
-    pub fn extend(&mut self, credits: u32) -> bool {
-        self.credits += credits;
-        true
-    }
-
-    /// Ends this handle and begins another in a later transaction: for truncations that are too large for one.
-    pub fn restart(&mut self, credits: u32) -> Result<()> {
-        self.credits = credits;
-        Ok(())
-    }
-
-    /// Changes a block. The change belongs to this transaction.
-    pub fn modify<R>(&mut self, buffer: &Arc<Buffer>, change: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
-        self.journal.dirty.lock().insert(buffer.block(), buffer.clone());
-        Ok(buffer.change(change))
-    }
-
-    /// A newly allocated metadata block, zeroed, in this transaction. Takes back an earlier revocation.
-    pub fn create(&mut self, block: u64) -> Result<Arc<Buffer>> {
-        let buffer = self.journal.buffers.zeroed(block);
-        self.modify(&buffer, |_| ())?;
-        Ok(buffer)
-    }
-
-    /// Blocks that are free when this transaction has committed, not before: the caller gives them to its allocator in [`on_commit`](Self::on_commit).
-    pub fn free(&mut self, first: u64, count: u64, kind: Freed) -> Result<()> {
-        if kind == Freed::Metadata {
-            for block in first..first + count {
-                self.journal.dirty.lock().remove(&block);
-                self.journal.buffers.forget(block);
-            }
+    /// Once a second if there is no [thread](Self::start_thread): commits what is older than the commit interval, writes back what is old. Errors
+    /// have aborted the journal.
+    pub fn tick(&self) {
+        match &self.mode {
+            Mode::Direct(direct) => direct.tick(),
+            Mode::Log(log) => log.tick(),
         }
-        Ok(())
     }
 
-    /// Runs when this transaction is on stable storage, from the committing thread, with no lock held; not at all after an abort.
-    pub fn on_commit(&mut self, run: Box<dyn FnOnce() + Send>) {
-        run();
+    /// Unmount: later handles are refused with `EROFS`, open ones are waited for; [`sync`](Self::sync), the journal is marked clean, the thread ends. `EIO` if
+    /// the journal has aborted: it stays as it is, for a replay.
+    pub fn close(&self) -> Result<()> {
+        let result = match &self.mode {
+            Mode::Direct(direct) => direct.close(),
+            Mode::Log(log) => log.close(),
+        };
+        self.worker().stop();
+        result
     }
 
-    /// `data` is to be written out before this transaction commits.
-    pub fn order(&mut self, _data: Arc<dyn OrderedData>) {}
+    fn worker(&self) -> &Worker {
+        match &self.mode {
+            Mode::Direct(direct) => &direct.worker,
+            Mode::Log(log) => &log.worker,
+        }
+    }
+
+    fn name(&self) -> &str {
+        match &self.mode {
+            Mode::Direct(_) => "none",
+            Mode::Log(log) => &log.name,
+        }
+    }
+
+    /// A request of the thread's queue.
+    fn commit_here(&self, tid: Tid) {
+        if let Mode::Log(log) = &self.mode {
+            // Who asked sees the journal's state.
+            let _ = log.commit_here(tid);
+        }
+    }
+
+    fn time_to_tick(&self) -> Duration {
+        match &self.mode {
+            Mode::Direct(direct) => direct.time_left(),
+            Mode::Log(log) => log.time_left(),
+        }
+    }
+
+    /// The thread has ended: who waits for it looks again.
+    fn thread_ended(&self) {
+        if let Mode::Log(log) = &self.mode {
+            log.changed.wake_all();
+        }
+    }
 }
