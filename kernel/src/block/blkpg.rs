@@ -50,6 +50,7 @@ pub fn request(disk: &Disk, arg: u64) -> Result<()> {
             let wanted = wanted()?;
             disk.change_partitions(|list| add(list, wanted))
         }
+        DEL_PARTITION if disk.users().is_open(number) => Err(Errno::EBUSY),
         DEL_PARTITION => disk.change_partitions(|list| remove(list, number)),
         RESIZE_PARTITION => {
             let wanted = wanted()?;

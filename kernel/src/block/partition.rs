@@ -9,7 +9,7 @@ use super::SECTOR;
 use crate::Result;
 
 /// Most partitions a disk shows.
-pub const MOST: u32 = 15;
+pub const MOST: u32 = 255;
 /// Partition types of extended partitions: they hold a chain of further tables.
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 /// The type of the MBR entry that protects a GPT.
@@ -30,8 +30,8 @@ pub struct Partition {
     pub signature: Option<u32>,
 }
 
-/// Reads the partition table of a disk of `len` bytes through `read(offset, buffer)`. No table is an empty list; a broken entry is left out.
-pub fn scan(len: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<Vec<Partition>> {
+/// Reads the partition table of a disk of `len` bytes in blocks of `block` bytes through `read(offset, buffer)`. No table is an empty list; a broken entry is left out.
+pub fn scan(len: u64, block: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<Vec<Partition>> {
     let mut mbr = [0; SECTOR as usize];
     if len < SECTOR {
         return Ok(vec![]);
@@ -41,8 +41,8 @@ pub fn scan(len: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Res
         return Ok(vec![]);
     }
     if entries(&mbr).any(|entry| entry.kind == GPT_PROTECTIVE) {
-        for header_at in [SECTOR, (len / SECTOR - 1) * SECTOR] {
-            if let Some(found) = gpt(len, header_at, &mut read)? {
+        for header_at in [block, (len / block).saturating_sub(1) * block] {
+            if let Some(found) = gpt(len, block, header_at, &mut read)? {
                 return Ok(found);
             }
         }
@@ -52,7 +52,7 @@ pub fn scan(len: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Res
     if mbr[446..510].chunks_exact(16).any(|entry| entry[0] & 0x7f != 0) {
         return Ok(vec![]);
     }
-    dos(len, &mbr, &mut read)
+    dos(len, block, &mbr, &mut read)
 }
 
 struct MbrEntry {
@@ -69,11 +69,16 @@ fn entries(sector: &[u8]) -> impl Iterator<Item = MbrEntry> + '_ {
     })
 }
 
-fn dos(len: u64, mbr: &[u8], read: &mut impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<Vec<Partition>> {
+fn dos(
+    len: u64,
+    block: u64,
+    mbr: &[u8],
+    read: &mut impl FnMut(u64, &mut [u8]) -> Result<()>,
+) -> Result<Vec<Partition>> {
     let signature = Some(u32_at(mbr, 440));
-    let fits = |start: u64, sectors: u64| sectors > 0 && start < len / SECTOR;
+    let fits = |start: u64, sectors: u64| sectors > 0 && start < len / block;
     // A partition that runs past the end is cut, as Linux does.
-    let cut = |start: u64, sectors: u64| (start * SECTOR, sectors.min(len / SECTOR - start) * SECTOR);
+    let cut = |start: u64, sectors: u64| (start * block, sectors.min(len / block - start) * block);
     let mut found = vec![];
     let mut extended = None;
     for (index, entry) in entries(mbr).enumerate() {
@@ -84,7 +89,7 @@ fn dos(len: u64, mbr: &[u8], read: &mut impl FnMut(u64, &mut [u8]) -> Result<()>
         if EXTENDED.contains(&entry.kind) {
             extended.get_or_insert(entry.start);
             // Room for a boot loader, not for data.
-            bytes = bytes.min(2 * SECTOR);
+            bytes = bytes.min(block.max(2 * SECTOR));
         }
         found.push(Partition {
             number: index as u32 + 1,
@@ -97,13 +102,16 @@ fn dos(len: u64, mbr: &[u8], read: &mut impl FnMut(u64, &mut [u8]) -> Result<()>
     let Some(base) = extended else { return Ok(found) };
     let mut table_at = base;
     let mut number = 5;
-    // A chain with a loop ends with the numbers.
-    while number <= MOST {
-        let mut table = [0; SECTOR as usize];
-        if table_at >= len / SECTOR {
+    // A chain with a loop ends with the numbers, or here if its tables hold nothing.
+    for _ in 0..2 * MOST {
+        if number > MOST {
             break;
         }
-        read(table_at * SECTOR, &mut table)?;
+        let mut table = [0; SECTOR as usize];
+        if table_at >= len / block {
+            break;
+        }
+        read(table_at * block, &mut table)?;
         if table[510..] != [0x55, 0xaa] {
             break;
         }
@@ -136,10 +144,11 @@ fn dos(len: u64, mbr: &[u8], read: &mut impl FnMut(u64, &mut [u8]) -> Result<()>
 
 fn gpt(
     len: u64,
+    block: u64,
     header_at: u64,
     read: &mut impl FnMut(u64, &mut [u8]) -> Result<()>,
 ) -> Result<Option<Vec<Partition>>> {
-    if header_at + SECTOR > len {
+    if header_at + SECTOR > len || header_at == 0 {
         return Ok(None);
     }
     let mut header = [0; SECTOR as usize];
@@ -147,7 +156,7 @@ fn gpt(
     let header_len = u32_at(&header, 12) as usize;
     if &header[..8] != b"EFI PART"
         || !(92..=SECTOR as usize).contains(&header_len)
-        || u64_at(&header, 24) != header_at / SECTOR
+        || u64_at(&header, 24) != header_at / block
     {
         return Ok(None);
     }
@@ -156,7 +165,7 @@ fn gpt(
     if crc32(&header[..header_len]) != stored {
         return Ok(None);
     }
-    let table_at = u64_at(&header, 72).saturating_mul(SECTOR);
+    let table_at = u64_at(&header, 72).saturating_mul(block);
     let (count, size) = (u64::from(u32_at(&header, 80)), u64::from(u32_at(&header, 84)));
     // The specification has entries of 128 · 2ⁿ bytes; a table of more than 1 MiB is nonsense.
     if size < 128 || size * count > 1 << 20 || table_at.saturating_add(size * count) > len {
@@ -172,15 +181,15 @@ fn gpt(
     for (index, raw) in table.chunks_exact(size as usize).enumerate().take(MOST as usize) {
         let (first, last) = (u64_at(raw, 32), u64_at(raw, 40));
         let used = raw[..16] != [0; 16];
-        if !used || first < first_usable || last > last_usable || first > last || last >= len / SECTOR {
+        if !used || first < first_usable || last > last_usable || first > last || last >= len / block {
             continue;
         }
         let mut guid = [0; 16];
         guid.copy_from_slice(&raw[16..32]);
         found.push(Partition {
             number: index as u32 + 1,
-            start: first * SECTOR,
-            len: (last - first + 1) * SECTOR,
+            start: first * block,
+            len: (last - first + 1) * block,
             guid: Some(guid),
             signature: None,
         });
@@ -210,7 +219,7 @@ mod tests {
     use super::*;
 
     fn scan_image(image: &[u8]) -> Vec<Partition> {
-        scan(image.len() as u64, |at, data| {
+        scan(image.len() as u64, 512, |at, data| {
             data.copy_from_slice(&image[at as usize..][..data.len()]);
             Ok(())
         })
@@ -248,6 +257,87 @@ mod tests {
         entry(&mut image, 1000, 1, 0x05, 500, 10);
         entry(&mut image, 1500, 1, 0x05, 0, 10);
         assert!(scan_image(&image).len() <= MOST as usize);
+    }
+
+    #[test]
+    fn a_chain_of_empty_tables_that_bites_its_tail_ends() {
+        let mut image = vec![0; 4096 * 512];
+        entry(&mut image, 0, 0, 0x05, 1000, 2000);
+        entry(&mut image, 1000, 1, 0x05, 500, 10);
+        entry(&mut image, 1500, 1, 0x05, 0, 10);
+        assert_eq!(scan_image(&image).len(), 1);
+    }
+
+    /// A GPT with one partition of blocks 100 to 199, its primary header spoilt when `spoil`.
+    fn gpt_image(block: usize, spoil: Spoil) -> Vec<u8> {
+        let mut image = vec![0; 1024 * block];
+        entry(&mut image, 0, 0, GPT_PROTECTIVE, 1, 1023);
+        for (header, table) in [(1, 2), (1023, 990)] {
+            let mut entries = vec![0; 128 * 128];
+            entries[..16].fill(7);
+            entries[16..32].fill(9);
+            entries[32..40].copy_from_slice(&100_u64.to_le_bytes());
+            entries[40..48].copy_from_slice(&199_u64.to_le_bytes());
+            let mut head = vec![0; 92];
+            head[..8].copy_from_slice(b"EFI PART");
+            head[12..16].copy_from_slice(&92_u32.to_le_bytes());
+            for (at, value) in [(24, header as u64), (40, 34), (48, 989), (72, table as u64)] {
+                head[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            head[80..84].copy_from_slice(&128_u32.to_le_bytes());
+            head[84..88].copy_from_slice(&128_u32.to_le_bytes());
+            head[88..92].copy_from_slice(&crc32(&entries).to_le_bytes());
+            let sum = crc32(&head);
+            head[16..20].copy_from_slice(&sum.to_le_bytes());
+            image[header * block..][..92].copy_from_slice(&head);
+            image[table * block..][..entries.len()].copy_from_slice(&entries);
+        }
+        match spoil {
+            Spoil::Nothing => {}
+            Spoil::Header => image[block + 30] ^= 1,
+            Spoil::Table => image[2 * block + 40] ^= 1,
+        }
+        image
+    }
+
+    #[derive(Clone, Copy)]
+    enum Spoil {
+        Nothing,
+        Header,
+        Table,
+    }
+
+    #[test]
+    fn the_backup_serves_when_the_first_gpt_is_damaged() {
+        for block in [512, 4096] {
+            for spoil in [Spoil::Nothing, Spoil::Header, Spoil::Table] {
+                let image = gpt_image(block, spoil);
+                let found = scan(image.len() as u64, block as u64, |at, data| {
+                    data.copy_from_slice(&image[at as usize..][..data.len()]);
+                    Ok(())
+                });
+                let found: Vec<_> = found.expect("memory can be read");
+                let places: Vec<_> = found.iter().map(|p| (p.number, p.start, p.len, p.guid)).collect();
+                let block = block as u64;
+                assert_eq!(places, [(1, 100 * block, 100 * block, Some([9; 16]))]);
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_makes_a_partition_past_the_end(
+            mut image in proptest::collection::vec(proptest::prelude::any::<u8>(), 64 * 512),
+            entries in proptest::collection::vec((0_usize..64, 0_usize..4, 0_u8..=255, 0_u32..80, 0_u32..80), 0..20),
+        ) {
+            for (table, index, kind, start, sectors) in entries {
+                entry(&mut image, table, index, kind, start, sectors);
+                image[table * 512 + 446 + index * 16] &= 0x80;
+            }
+            for part in scan_image(&image) {
+                assert!(part.number <= MOST && part.len > 0 && part.start + part.len <= image.len() as u64);
+            }
+        }
     }
 
     #[test]

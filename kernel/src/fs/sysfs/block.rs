@@ -7,7 +7,6 @@ use alloc::sync::Arc;
 use super::{attribute, constant, dir, link};
 use crate::block::disk::{self, Disk};
 use crate::device::node::DeviceNode;
-use crate::fs::proc::disks::counter_fields;
 use crate::fs::pseudo::{Seq, Tree};
 use crate::vfs::DevT;
 use crate::{Errno, Result, seq};
@@ -83,12 +82,10 @@ fn fill_disk(at: &Tree, dev: DevT, path: &str) {
     of_disk(at, "size", dev, |disk, out| {
         seq!(out, "{}\n", disk.len() / crate::block::SECTOR);
     });
-    of_disk(at, "stat", dev, |disk, out| {
-        show_stat(counter_fields(disk.counters()), out)
-    });
+    of_disk(at, "stat", dev, |disk, out| show_stat(disk.counters().fields(), out));
     of_disk(at, "inflight", dev, |disk, out| {
-        let now = disk.counters().in_flight.load(core::sync::atomic::Ordering::Relaxed);
-        seq!(out, "{:8} {:8}\n", now.max(0), 0);
+        let [reads, writes] = disk.counters().in_flight();
+        seq!(out, "{reads:8} {writes:8}\n");
     });
     of_disk(at, "serial", dev, |disk, out| {
         seq!(out, "{}\n", disk.serial().unwrap_or_default());
