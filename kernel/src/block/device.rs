@@ -7,7 +7,6 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::Ordering;
 
 use super::batch::Batch;
 use super::bio::{Bio, BioFlags, Limits, Op};
@@ -94,10 +93,7 @@ impl BlockDevice {
 
     /// Whether writes are refused: `EROFS` here, `EPERM` at the device file.
     pub fn is_read_only(&self) -> bool {
-        let own = self
-            .part
-            .as_ref()
-            .is_some_and(|part| part.read_only().load(Ordering::Relaxed));
+        let own = self.part.as_ref().is_some_and(|part| part.is_read_only());
         own || self.disk.is_read_only()
     }
 

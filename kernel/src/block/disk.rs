@@ -92,6 +92,11 @@ impl Part {
         self.window.call_once(make).clone()
     }
 
+    /// Whether it is protected, whatever its disk is.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
     /// Its own write protection (`BLKROSET` on a partition).
     pub(super) fn read_only(&self) -> &AtomicBool {
         &self.read_only
@@ -516,8 +521,8 @@ pub fn register_with(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result
 /// Takes a disk away again: its name, its number, its partitions. What has it open keeps a disk without a name.
 pub fn unregister(disk: &Arc<Disk>) {
     disk.drop_partitions();
-    DISKS.lock().retain(|other| !Arc::ptr_eq(other, disk));
     device::retract(&disk.name);
+    DISKS.lock().retain(|other| !Arc::ptr_eq(other, disk));
 }
 
 /// All disks, in the order they came.

@@ -2,6 +2,8 @@
 //!
 //! Sources: UEFI specification 2.10, chapter 5; the MBR as DOS and Linux read it.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -28,6 +30,55 @@ pub struct Partition {
     pub guid: Option<[u8; 16]>,
     /// MBR's disk signature, if the table is an MBR.
     pub signature: Option<u32>,
+    /// GPT's name in UTF-16, ended by a zero (`PARTLABEL`).
+    pub label: [u16; LABEL],
+}
+
+/// Most characters of a GPT partition's name.
+pub const LABEL: usize = 36;
+
+impl Partition {
+    /// A partition that nothing is known of but its place.
+    pub const fn at(number: u32, start: u64, len: u64) -> Self {
+        Self {
+            number,
+            start,
+            len,
+            guid: None,
+            signature: None,
+            label: [0; LABEL],
+        }
+    }
+
+    /// The name in its GPT entry; empty without one.
+    pub fn label(&self) -> String {
+        let characters = self.label.iter().copied().take_while(|&unit| unit != 0);
+        char::decode_utf16(characters)
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect()
+    }
+
+    /// `PARTUUID` as blkid(8) writes it: GPT's GUID, or `SIGNATURE-NN` in an MBR.
+    pub fn uuid(&self) -> Option<String> {
+        match (self.guid, self.signature) {
+            (Some(guid), _) => Some(guid_text(&guid)),
+            (None, Some(signature)) if signature != 0 => Some(format!("{signature:08x}-{:02x}", self.number)),
+            _ => None,
+        }
+    }
+}
+
+/// A GUID as GPT stores it (the first three fields little-endian) in its usual form.
+fn guid_text(guid: &[u8; 16]) -> String {
+    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let mut text = String::new();
+    for (place, index) in ORDER.into_iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{:02x}", guid[index]));
+    }
+    text
 }
 
 /// Reads the partition table of a disk of `len` bytes in blocks of `block` bytes through `read(offset, buffer)`. No table is an empty list; a broken entry is left out.
@@ -92,11 +143,8 @@ fn dos(
             bytes = bytes.min(block.max(2 * SECTOR));
         }
         found.push(Partition {
-            number: index as u32 + 1,
-            start,
-            len: bytes,
-            guid: None,
             signature,
+            ..Partition::at(index as u32 + 1, start, bytes)
         });
     }
     let Some(base) = extended else { return Ok(found) };
@@ -125,11 +173,8 @@ fn dos(
             } else if fits(table_at + entry.start, entry.sectors) {
                 let (start, bytes) = cut(table_at + entry.start, entry.sectors);
                 found.push(Partition {
-                    number,
-                    start,
-                    len: bytes,
-                    guid: None,
                     signature,
+                    ..Partition::at(number, start, bytes)
                 });
                 number += 1;
             }
@@ -186,12 +231,14 @@ fn gpt(
         }
         let mut guid = [0; 16];
         guid.copy_from_slice(&raw[16..32]);
+        let mut label = [0; LABEL];
+        for (unit, raw) in label.iter_mut().zip(raw[56..128].chunks_exact(2)) {
+            *unit = u16::from_le_bytes([raw[0], raw[1]]);
+        }
         found.push(Partition {
-            number: index as u32 + 1,
-            start: first * block,
-            len: (last - first + 1) * block,
             guid: Some(guid),
-            signature: None,
+            label,
+            ..Partition::at(index as u32 + 1, first * block, (last - first + 1) * block)
         });
     }
     Ok(Some(found))
@@ -247,6 +294,18 @@ mod tests {
             .map(|p| (p.number, p.start / 512, p.len / 512))
             .collect();
         assert_eq!(found, [(1, 64, 100), (3, 1000, 2), (5, 1010, 90), (6, 1520, 30)]);
+    }
+
+    #[test]
+    fn identities_are_written_as_blkid_writes_them() {
+        let mut part = Partition::at(5, 0, 512);
+        assert_eq!((part.uuid(), part.label()), (None, String::new()));
+        part.signature = Some(0xdead);
+        assert_eq!(part.uuid().as_deref(), Some("0000dead-05"));
+        part.guid = Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(part.uuid().as_deref(), Some("03020100-0504-0706-0809-0a0b0c0d0e0f"));
+        part.label[0] = u16::from(b'x');
+        assert_eq!(part.label(), "x");
     }
 
     #[test]
