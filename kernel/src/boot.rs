@@ -64,10 +64,10 @@ pub fn start(config: Config) {
     fs::init();
     sys::init();
     mm::oom::start();
-    block::flusher::start();
     if let Err(error) = tty::init() {
         log::error!("terminals cannot be registered: {error}");
     }
+    block::init(&config.command_line);
 }
 
 /// As Linux: task structures and stacks may take an eighth of the memory. What the host carries comes on top.
@@ -167,17 +167,39 @@ fn split_options(text: &str) -> Vec<MountOption> {
     text.split(',').filter(|word| !word.is_empty()).map(option).collect()
 }
 
-/// The device that `root=` names: `/dev/ubda1`, `98:1`, `6201` (hexadecimal, major and minor).
+/// The device that `root=` names: `/dev/ubda1`, `98:1`, `6201` or `0x6201` (major and minor in hexadecimal), `LABEL=`, `UUID=`, `PARTLABEL=`,
+/// `PARTUUID=`.
 fn root_device(root: &str) -> Option<DevT> {
     if let Some(name) = root.strip_prefix("/dev/") {
         return block::disk::find(name);
     }
+    if root.contains('=') {
+        return block::identity::find(root);
+    }
     let dev = match root.split_once(':') {
         Some((major, minor)) => DevT::new(major.parse().ok()?, minor.parse().ok()?),
-        None => DevT::decode(u64::from_str_radix(root, 16).ok()?),
+        None => DevT::decode(u64::from_str_radix(root.strip_prefix("0x").unwrap_or(root), 16).ok()?),
     };
     block::disk::lookup(dev).ok().map(|_| dev)
 }
+
+/// `rootwait`: sleeps until the device that `root=` names is there. At once when one of `types` needs none.
+pub fn wait_for_root(root: &str, types: &[String]) {
+    let needs_none = |name: &String| {
+        let kind = registry::find(name.as_bytes());
+        kind.is_ok_and(|kind| !kind.flags().contains(FsFlags::NEEDS_DEVICE))
+    };
+    if types.iter().any(needs_none) || root_device(root).is_some() {
+        return;
+    }
+    log::info!("Waiting for root device {root}...");
+    while root_device(root).is_none() {
+        arch_um::thread::sleep_until(arch_um::time::Instant::now() + ROOT_LOOK);
+    }
+}
+
+/// How often a root device that is waited for is looked for.
+const ROOT_LOOK: core::time::Duration = core::time::Duration::from_millis(50);
 
 /// How Linux writes the device of `root=` when it cannot be opened.
 pub fn root_device_text(root: &str) -> String {

@@ -7,8 +7,9 @@
 //! waited for on `settled`.
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +18,7 @@ use arch_um::host::mem::SharedMemory;
 use arch_um::sync::{Interruptible, SpinLock, WaitQueue, order};
 
 use crate::io::{Sink, Source};
+use crate::mm::cached::{self, Cleaned};
 use crate::vfs::file::PageSource;
 use crate::{Errno, Result};
 
@@ -26,7 +28,7 @@ pub const PAGE: u64 = 4096;
 const WINDOW: u64 = 1 << 20;
 /// Dirty bytes of one cache beyond which a writer writes back before it goes on, so that a fast writer cannot fill the host's memory.
 const DIRTY_LIMIT: u64 = 64 << 20;
-/// Least bytes a sequential miss reads ahead.
+/// Least bytes a sequential miss reads ahead, unless told otherwise.
 const READ_AHEAD: u64 = 128 << 10;
 
 /// Where cached contents come from and go to.
@@ -43,6 +45,16 @@ pub trait Backing: Send + Sync {
     fn write(&self, at: u64, data: &[u8]) -> Result<()>;
     /// Puts everything written on stable storage.
     fn flush(&self) -> Result<()>;
+    /// As [`read`](Self::read), for those who have the data in a buffer of their own.
+    fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
+        let mut data = vec![0; len];
+        self.read(at, &mut data)?;
+        Ok(data)
+    }
+    /// As [`write`](Self::write), for those who need the data in a buffer of their own.
+    fn write_owned(&self, at: u64, data: Vec<u8>) -> Result<()> {
+        self.write(at, &data)
+    }
 }
 
 /// 64 pages in a row.
@@ -60,6 +72,9 @@ pub struct PageCache {
     pages: SpinLock<Pages>,
     settled: WaitQueue,
     dirty_pages: AtomicU64,
+    read_ahead: AtomicU64,
+    /// What guests map: the cache itself and windows on parts of it, each with its first byte.
+    sources: SpinLock<Vec<(u64, Weak<dyn PageSource>)>>,
 }
 
 #[derive(Default)]
@@ -138,13 +153,40 @@ impl PageCache {
     pub fn new(name: &str, backing: Arc<dyn Backing>) -> Result<Arc<Self>> {
         let memory = SharedMemory::new(name)?;
         memory.resize(backing.len().next_multiple_of(PAGE))?;
-        Ok(Arc::new(Self {
-            memory,
-            backing,
-            pages: SpinLock::new(&order::PAGE_CACHE, Pages::default()),
-            settled: WaitQueue::new(),
-            dirty_pages: AtomicU64::new(0),
+        Ok(Arc::new_cyclic(|me: &Weak<Self>| {
+            let whole: Weak<dyn PageSource> = me.clone();
+            Self {
+                memory,
+                backing,
+                pages: SpinLock::new(&order::PAGE_CACHE, Pages::default()),
+                settled: WaitQueue::new(),
+                dirty_pages: AtomicU64::new(0),
+                read_ahead: AtomicU64::new(READ_AHEAD),
+                sources: SpinLock::new(&order::LEAF, vec![(0, whole)]),
+            }
         }))
+    }
+
+    /// The bytes `range` as something to map: a partition. `None` unless it begins with a page.
+    pub fn window(self: &Arc<Self>, range: Range<u64>) -> Option<Arc<dyn PageSource>> {
+        if !range.start.is_multiple_of(PAGE) {
+            return None;
+        }
+        let (base, len) = (range.start, range.end - range.start);
+        let window: Arc<dyn PageSource> = Arc::new(Window {
+            cache: self.clone(),
+            base,
+            len,
+        });
+        let mut sources = self.sources.lock();
+        sources.retain(|(_, source)| source.strong_count() > 0);
+        sources.push((base, Arc::downgrade(&window)));
+        Some(window)
+    }
+
+    /// Bytes a sequential reader is served ahead.
+    pub fn set_read_ahead(&self, bytes: u64) {
+        self.read_ahead.store(bytes.min(WINDOW), Ordering::Relaxed);
     }
 
     /// Length of the contents in bytes.
@@ -304,7 +346,7 @@ impl PageCache {
         let Some(start) = start else { return Look::Valid };
         let last = self.len().div_ceil(PAGE);
         let wanted = if sequential {
-            range.end.max(start + READ_AHEAD / PAGE)
+            range.end.max(start + self.read_ahead.load(Ordering::Relaxed) / PAGE)
         } else {
             range.end
         };
@@ -324,12 +366,11 @@ impl PageCache {
     /// Reads claimed pages from the backing.
     fn fill(&self, range: Range<u64>) -> Result<()> {
         let at = range.start * PAGE;
-        let count = (range.end * PAGE).min(self.len()) - at;
-        let mut data = vec![0; count as usize];
+        let count = (range.end * PAGE).min(self.len()).saturating_sub(at);
         let read = self
             .backing
-            .read(at, &mut data)
-            .and_then(|()| self.memory.write_at(&data, at));
+            .read_owned(at, count as usize)
+            .and_then(|data| self.memory.write_at(&data, at));
         let mut pages = self.pages.lock();
         pages.mark(range.clone(), BUSY, Mark::Clear);
         if read.is_ok() {
@@ -354,23 +395,26 @@ impl PageCache {
     /// Writes the dirty pages of `range` (page numbers) to the backing, without a flush. An error is also kept for the next [`sync`](Self::sync).
     pub fn write_back(&self, range: Range<u64>) -> Result<()> {
         let mut from = range.start;
-        loop {
+        while self.dirty_pages.load(Ordering::Relaxed) > 0 {
             let run = self
                 .settled
                 .wait_until(Interruptible::No, None, || self.claim_dirty(from..range.end))?;
             let Some(run) = run else { return Ok(()) };
             let at = run.start * PAGE;
             let count = (run.end * PAGE).min(self.len()).saturating_sub(at);
+            let cleaned = self.clean(at..at + count);
             let mut data = vec![0; count as usize];
             let written = self
                 .memory
                 .read_at(&mut data, at)
-                .and_then(|_| self.backing.write(at, &data));
+                .and_then(|_| self.backing.write_owned(at, data));
             let mut pages = self.pages.lock();
             pages.mark(run.clone(), BUSY, Mark::Clear);
-            if let Err(error) = written {
+            if written.is_err() || cleaned == Cleaned::NotYet {
                 let again = pages.mark(run.clone(), DIRTY, Mark::Set);
                 self.dirty_pages.fetch_add(again, Ordering::Relaxed);
+            }
+            if let Err(error) = written {
                 pages.error.get_or_insert(error);
             }
             drop(pages);
@@ -378,6 +422,81 @@ impl PageCache {
             written?;
             from = run.end;
         }
+        Ok(())
+    }
+
+    /// Takes the right to write the bytes `range` away from guests that map them, so that the next write tells.
+    fn clean(&self, range: Range<u64>) -> Cleaned {
+        let mut cleaned = Cleaned::Yes;
+        for (base, source) in self.sources() {
+            let part = range.start.saturating_sub(base)..range.end.saturating_sub(base);
+            if !part.is_empty() && cached::clean(&source, part) == Cleaned::NotYet {
+                cleaned = Cleaned::NotYet;
+            }
+        }
+        cleaned
+    }
+
+    fn sources(&self) -> Vec<(u64, Arc<dyn PageSource>)> {
+        let sources = self.sources.lock();
+        let alive = sources
+            .iter()
+            .filter_map(|(base, source)| Some((*base, source.upgrade()?)));
+        alive.collect()
+    }
+
+    /// Whether a page of `range` (page numbers) is cached or on its way.
+    fn holds(&self, range: &Range<u64>) -> bool {
+        let pages = self.pages.lock();
+        let mut chunks = pages
+            .chunks
+            .range(range.start / 64..range.end.div_ceil(64).max(range.start / 64));
+        chunks.any(|(_, chunk)| chunk.valid | chunk.dirty | chunk.busy != 0)
+    }
+
+    /// Before the bytes `range` are read at the backing around the cache: what is newer here is written there.
+    pub fn settle(&self, range: Range<u64>) -> Result<()> {
+        let pages = range.start / PAGE..range.end.div_ceil(PAGE);
+        if !self.holds(&pages) {
+            return Ok(());
+        }
+        self.write_back(pages.clone())?;
+        let quiet = || {
+            let state = self.pages.lock();
+            (!pages.clone().any(|page| state.get(page).2)).then_some(())
+        };
+        self.settled
+            .wait_until(Interruptible::No, None, quiet)
+            .map_err(Errno::from)
+    }
+
+    /// After the bytes `range` were written at the backing around the cache: cached pages are read again, for guests may map them. Bytes of
+    /// these pages that were changed here since stay.
+    pub fn refresh(&self, range: Range<u64>) -> Result<()> {
+        let pages = range.start / PAGE..range.end.div_ceil(PAGE).min(self.len().div_ceil(PAGE));
+        if !self.holds(&pages) {
+            return Ok(());
+        }
+        for page in pages {
+            self.claim(page..page + 1)?;
+            let (valid, dirty, _) = self.pages.lock().get(page);
+            let at = page * PAGE;
+            let count = PAGE.min(self.len().saturating_sub(at)) as usize;
+            let read = if valid && !dirty {
+                let read = self.backing.read_owned(at, count);
+                read.and_then(|data| self.memory.write_at(&data, at))
+            } else {
+                Ok(())
+            };
+            let mut state = self.pages.lock();
+            state.mark(page..page + 1, BUSY, Mark::Clear);
+            if read.is_err() {
+                state.mark(page..page + 1, VALID, Mark::Clear);
+            }
+            drop(state);
+            self.settled.wake_all();
+        }
+        Ok(())
     }
 
     /// The first dirty run at or behind `range.start`, marked busy and clean. `Some(None)`: there is none. `None`: wait for one in flight.
@@ -411,14 +530,34 @@ impl PageCache {
         Some(Some(start..end))
     }
 
-    /// Writes back and forgets the bytes `range`, so that the next reader asks the backing (`BLKFLSBUF`, `POSIX_FADV_DONTNEED`, before direct I/O).
-    /// Pages a guest has mapped keep their contents: they are left alone when `mapped`.
+    /// Writes back and forgets the bytes `range`, so that the next reader asks the backing (`BLKFLSBUF`, `POSIX_FADV_DONTNEED`). While guests map
+    /// the cache its pages stay.
     pub fn invalidate(&self, range: Range<u64>) -> Result<()> {
         let pages = range.start / PAGE..range.end.div_ceil(PAGE).min(self.len().div_ceil(PAGE));
-        if pages.is_empty() {
+        if pages.is_empty() || !self.holds(&pages) {
             return Ok(());
         }
         self.write_back(pages.clone())?;
+        if self.is_mapped() {
+            return Ok(());
+        }
+        self.drop_pages(pages)
+    }
+
+    /// Forgets everything, dirty or not: the medium behind it is another one. Guests that map it see zeros.
+    pub fn forget(&self) -> Result<()> {
+        let last = self.pages.lock().chunks.keys().next_back().copied();
+        match last {
+            Some(last) => self.drop_pages(0..(last + 1) * 64),
+            None => Ok(()),
+        }
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.sources().iter().any(|(_, source)| cached::is_mapped(source))
+    }
+
+    fn drop_pages(&self, pages: Range<u64>) -> Result<()> {
         self.claim(pages.clone())?;
         let punched = self.memory.punch_hole(pages.start * PAGE..pages.end * PAGE);
         let mut state = self.pages.lock();
@@ -426,9 +565,20 @@ impl PageCache {
         let dropped = state.mark(pages.clone(), DIRTY, Mark::Clear);
         self.dirty_pages.fetch_sub(dropped, Ordering::Relaxed);
         state.mark(pages, BUSY, Mark::Clear);
+        state
+            .chunks
+            .retain(|_, chunk| chunk.valid | chunk.dirty | chunk.busy != 0);
         drop(state);
         self.settled.wake_all();
         punched
+    }
+
+    fn fill_pages(&self, start: u64, end: u64) -> Result<u64> {
+        let end = end.min(self.len().next_multiple_of(PAGE));
+        if start < end {
+            self.make_valid(start / PAGE..end / PAGE)?;
+        }
+        Ok(end)
     }
 
     /// The size of the backing changed.
@@ -443,11 +593,7 @@ impl PageSource for PageCache {
     }
 
     fn fill(&self, start: u64, end: u64) -> Result<u64> {
-        let end = end.min(self.len().next_multiple_of(PAGE));
-        if start < end {
-            self.make_valid(start / PAGE..end / PAGE)?;
-        }
-        Ok(end)
+        self.fill_pages(start, end)
     }
 
     fn dirtied(&self, start: u64, end: u64) {
@@ -459,12 +605,37 @@ impl PageSource for PageCache {
     }
 }
 
+/// Part of a cache as something to map.
+struct Window {
+    cache: Arc<PageCache>,
+    base: u64,
+    len: u64,
+}
+
+impl PageSource for Window {
+    fn memory(&self) -> (Arc<OwnedFd>, u64) {
+        (self.cache.memory.fd(), self.base)
+    }
+
+    fn fill(&self, start: u64, end: u64) -> Result<u64> {
+        let end = end.min(self.len.next_multiple_of(PAGE));
+        if start >= end {
+            return Ok(end);
+        }
+        let filled = self.cache.fill_pages(self.base + start, self.base + end)?;
+        Ok(filled.saturating_sub(self.base))
+    }
+
+    fn dirtied(&self, start: u64, end: u64) {
+        self.cache
+            .dirtied(self.base + start, self.base + end.min(self.len.next_multiple_of(PAGE)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::{SliceSink, SliceSource};
-    use alloc::vec::Vec;
-    use arch_um::sync::SpinLock;
 
     struct Disk {
         data: SpinLock<Vec<u8>>,

@@ -124,6 +124,9 @@ fn mount_root(cx: &Context, params: &Params) {
         MountFlags::READ_ONLY
     };
     let root = params.root.as_deref().unwrap_or("98:0");
+    if params.root_wait {
+        kernel::boot::wait_for_root(root, &params.root_fs_types);
+    }
     match kernel::boot::mount_root(cx, root, &params.root_fs_types, &params.root_flags, flags) {
         Ok(mounted) => {
             let access = if params.root_writable { "" } else { " readonly" };
@@ -153,7 +156,7 @@ fn no_root(root: &str, params: &Params, error: Errno) -> ! {
     );
     log::error!("Please append a correct \"root=\" boot option; here are the available partitions:");
     let mut any = false;
-    for disk in kernel::block::disks() {
+    for disk in kernel::block::disks().iter().filter(|disk| !disk.is_empty()) {
         any = true;
         log::error!(
             "{:02x}{:02x} {:>10} {}",

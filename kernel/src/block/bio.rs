@@ -1,11 +1,19 @@
 //! A request to a disk and what its driver does with it.
+//!
+//! Bios are queued, merged and counted by [`super::queue`]; [`super::batch`] sends several and waits for all of them.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use arch_um::sync::{Interruptible, SpinLock, WaitQueue, order};
+use bitflags::bitflags;
 
+use super::SECTOR;
+use super::device::BlockDevice;
+use super::stats::Counters;
+use crate::syscall::Context;
+use crate::vfs::File;
 use crate::{Errno, Result};
 
 /// What a request asks for.
@@ -23,6 +31,19 @@ pub enum Op {
     WriteZeroes,
 }
 
+bitflags! {
+    /// What a write asks for besides; the queue does it where the driver does not.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct BioFlags: u8 {
+        /// Everything completed before is on stable storage before this begins.
+        const PREFLUSH = 1;
+        /// The data itself is on stable storage when this completes ("force unit access").
+        const FUA = 2;
+        /// Never joined with others: it was, and that failed.
+        const ALONE = 4;
+    }
+}
+
 /// Called once with the request and its outcome, on any host thread; may not sleep.
 pub type Completion = Box<dyn FnOnce(Bio, Result<()>) + Send>;
 
@@ -36,6 +57,10 @@ pub struct Bio {
     pub len: u64,
     /// The data.
     pub data: Vec<u8>,
+    /// Drivers that say [`BlockDriver::can_fua`] see [`BioFlags::FUA`]; others see nothing.
+    pub flags: BioFlags,
+    /// Who else counts it: the partition it lies in.
+    pub(super) partition: Option<Arc<Counters>>,
     done: Option<Completion>,
 }
 
@@ -47,6 +72,8 @@ impl Bio {
             offset,
             len,
             data,
+            flags: BioFlags::empty(),
+            partition: None,
             done: Some(done),
         }
     }
@@ -55,6 +82,13 @@ impl Bio {
     pub fn complete(mut self, outcome: Result<()>) {
         if let Some(done) = self.done.take() {
             done(self, outcome);
+        }
+    }
+
+    /// Lets `wrap` look at the outcome first; it hands on to the completion that was there.
+    pub(super) fn wrap(&mut self, wrap: impl FnOnce(Bio, Result<()>, Completion) + Send + 'static) {
+        if let Some(inner) = self.done.take() {
+            self.done = Some(Box::new(move |bio, outcome| wrap(bio, outcome, inner)));
         }
     }
 }
@@ -68,6 +102,8 @@ impl Drop for Bio {
                 offset: self.offset,
                 len: self.len,
                 data: core::mem::take(&mut self.data),
+                flags: self.flags,
+                partition: None,
                 done: None,
             };
             done(lost, Err(Errno::EIO));
@@ -75,41 +111,85 @@ impl Drop for Bio {
     }
 }
 
+/// Sizes a device works with, in bytes (/sys/block/DISK/queue).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The unit of addresses: direct I/O comes in whole ones.
+    pub logical_block: u32,
+    /// What the medium writes at once.
+    pub physical_block: u32,
+    /// Least transfer without a penalty.
+    pub io_min: u32,
+    /// The best transfer; 0 for "does not matter".
+    pub io_opt: u32,
+    /// Most bytes of one request.
+    pub max_transfer: u32,
+    /// The unit of discards.
+    pub discard_granularity: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            logical_block: SECTOR as u32,
+            physical_block: SECTOR as u32,
+            io_min: SECTOR as u32,
+            io_opt: 0,
+            max_transfer: 1 << 20,
+            discard_granularity: 4096,
+        }
+    }
+}
+
 /// What carries requests out.
 pub trait BlockDriver: Send + Sync {
-    /// Starts a request; returns without waiting. Completions come in any order.
+    /// Starts a request; returns without waiting. Completions come in any order, also before this returns. The range lies inside the disk and is
+    /// whole logical blocks.
     fn submit(&self, bio: Bio);
     /// Whether [`Op::Discard`] does something.
     fn can_discard(&self) -> bool {
         false
     }
-    /// Driver-specific `ioctl`s are not known.
-    fn serial(&self) -> Option<alloc::string::String> {
+    /// Its serial number.
+    fn serial(&self) -> Option<String> {
         None
+    }
+    /// Sizes; asked at each request, they may change.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+    /// Whether what is written may be lost until a flush ("write back"); without, flushes are not sent.
+    fn has_write_cache(&self) -> bool {
+        true
+    }
+    /// Whether it does [`BioFlags::FUA`] itself.
+    fn can_fua(&self) -> bool {
+        false
+    }
+    /// The last open file or mount of the disk is gone and what was dirty is written. May sleep.
+    fn released(&self) {}
+    /// What `HDIO_GETGEO` says; by default what UML invents. None: the device has no geometry.
+    fn geometry(&self, len: u64) -> Option<Geometry> {
+        let cylinder = 128 * 32 * SECTOR;
+        Some(Geometry {
+            heads: 128,
+            sectors: 32,
+            cylinders: (len / cylinder).min(u16::MAX.into()) as u16,
+        })
+    }
+    /// An `ioctl` that the block layer does not know, on `device` of this driver's disk. `ENOTTY`.
+    fn ioctl(&self, _device: &Arc<BlockDevice>, _cx: &Context, _file: &File, _cmd: u32, _arg: u64) -> Result<usize> {
+        Err(Errno::ENOTTY)
     }
 }
 
-/// Sends a request and sleeps until it is done.
-///
-/// # Errors
-/// The driver's.
-pub fn submit_and_wait(driver: &Arc<dyn BlockDriver>, op: Op, offset: u64, len: u64, data: Vec<u8>) -> Result<Vec<u8>> {
-    struct Slot {
-        outcome: SpinLock<Option<(Vec<u8>, Result<()>)>>,
-        arrived: WaitQueue,
-    }
-    let slot = Arc::new(Slot {
-        outcome: SpinLock::new(&order::LEAF, None),
-        arrived: WaitQueue::new(),
-    });
-    let receiver = slot.clone();
-    let done: Completion = Box::new(move |mut bio, outcome| {
-        *receiver.outcome.lock() = Some((core::mem::take(&mut bio.data), outcome));
-        receiver.arrived.wake_all();
-    });
-    driver.submit(Bio::new(op, offset, len, data, done));
-    let (data, outcome) = slot
-        .arrived
-        .wait_until(Interruptible::No, None, || slot.outcome.lock().take())?;
-    outcome.map(|()| data)
+/// Heads, sectors and cylinders, for programs from the time of DOS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Heads of a cylinder.
+    pub heads: u8,
+    /// Sectors of a track.
+    pub sectors: u8,
+    /// Cylinders of the disk.
+    pub cylinders: u16,
 }

@@ -37,19 +37,14 @@ pub fn request(disk: &Disk, arg: u64) -> Result<()> {
         if len == 0 || !start.is_multiple_of(SECTOR) || !len.is_multiple_of(SECTOR) || end > disk.len() {
             return Err(Errno::EINVAL);
         }
-        Ok(Partition {
-            number,
-            start,
-            len,
-            guid: None,
-            signature: None,
-        })
+        Ok(Partition::at(number, start, len))
     };
     match operation {
         ADD_PARTITION => {
             let wanted = wanted()?;
             disk.change_partitions(|list| add(list, wanted))
         }
+        DEL_PARTITION if disk.users().is_open(number) => Err(Errno::EBUSY),
         DEL_PARTITION => disk.change_partitions(|list| remove(list, number)),
         RESIZE_PARTITION => {
             let wanted = wanted()?;
@@ -105,13 +100,7 @@ mod tests {
     use super::*;
 
     fn partition(number: u32, start: u64, len: u64) -> Partition {
-        Partition {
-            number,
-            start,
-            len,
-            guid: None,
-            signature: None,
-        }
+        Partition::at(number, start, len)
     }
 
     #[test]

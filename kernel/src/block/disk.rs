@@ -1,27 +1,45 @@
 //! Registered disks: names, numbers, partitions, counters, and the one page cache of each.
 //!
-//! A partition is a window on its disk's page cache, so that what is written to /dev/ubda1 is at once what /dev/ubda shows.
+//! A partition is a window on its disk's page cache, so that what is written to /dev/ubda1 is at once what /dev/ubda shows. What an open file or a
+//! mount holds is a [`BlockDevice`](super::device::BlockDevice); who may open what is in [`super::claim`].
 //!
-//! Lock order: `DISKS` ([`order::DEVICE_REGISTRY`]) before `Disk::partitions` ([`order::BLOCK_DEVICE`]); no I/O under either.
+//! Lock order: `DISKS` ([`order::DEVICE_REGISTRY`]) before the partitions ([`order::BLOCK_DEVICE`]); no I/O under either. `Disk::scanning` (a
+//! sleeping lock of the same class as `DISKS`) is held over one change of the partitions.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arch_um::sync::{SpinLock, order};
-use arch_um::time::Instant;
+use arch_um::sync::{LockClass, Mutex, SpinLock, order};
 
-use super::bio::{BlockDriver, Op, submit_and_wait};
+use super::batch::Batch;
+use super::bio::{Bio, BioFlags, BlockDriver, Limits, Op};
+use super::claim::Users;
 use super::partition::{self, Partition};
+use super::queue::Queue;
+use super::stats::Counters;
 use crate::device::{self, DeviceNode};
 use crate::page_cache::{Backing, PageCache};
 use crate::vfs::DevT;
+use crate::vfs::file::PageSource;
 use crate::{Errno, Result};
 
-/// Partitions and the disk itself share this many minor numbers.
+/// Disks of ubd and their partitions share this many minor numbers.
 pub const MINORS: u32 = 16;
+/// The major number of partitions past a disk's own numbers.
+pub const EXTENDED_MAJOR: u32 = 259;
+
+/// Whether a new disk is looked through for partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionScan {
+    /// At once and by `BLKRRPART`.
+    Yes,
+    /// Never, until it is allowed (loop devices).
+    No,
+}
 
 /// What a driver says of a new disk.
 pub struct DiskInfo {
@@ -37,57 +55,106 @@ pub struct DiskInfo {
     pub driver: Arc<dyn BlockDriver>,
 }
 
-/// Counters of /proc/diskstats.
-#[derive(Default)]
-pub struct Counters {
-    /// Completed reads, sectors read, milliseconds spent.
-    pub read: [AtomicU64; 3],
-    /// The same for writes.
-    pub write: [AtomicU64; 3],
-    /// The same for discards.
-    pub discard: [AtomicU64; 3],
-    /// Completed flushes and milliseconds spent.
-    pub flush: [AtomicU64; 2],
-    /// Requests under way.
-    pub in_flight: AtomicI32,
+/// A partition that has a device file.
+pub struct Part {
+    info: Partition,
+    dev: DevT,
+    len: AtomicU64,
+    read_only: AtomicBool,
+    counters: Arc<Counters>,
+    /// What guests map: one for all of them, made at first use.
+    window: spin::Once<Option<Arc<dyn PageSource>>>,
 }
+
+impl Part {
+    /// Number, place and length now.
+    pub fn info(&self) -> Partition {
+        Partition {
+            len: self.len.load(Ordering::Relaxed),
+            ..self.info
+        }
+    }
+
+    /// Its number.
+    pub fn dev(&self) -> DevT {
+        self.dev
+    }
+
+    /// Its own counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Its pages in the disk's cache, to be mapped. None when it begins inside a page.
+    pub(super) fn window(&self, cache: &Arc<PageCache>) -> Option<Arc<dyn PageSource>> {
+        let info = self.info();
+        let make = || cache.window(info.start..info.start + info.len);
+        self.window.call_once(make).clone()
+    }
+
+    /// Whether it is protected, whatever its disk is.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Its own write protection (`BLKROSET` on a partition).
+    pub(super) fn read_only(&self) -> &AtomicBool {
+        &self.read_only
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.dev.major == EXTENDED_MAJOR {
+            EXTENDED_MINORS.lock().remove(&self.dev.minor);
+        }
+    }
+}
+
+/// Minors of [`EXTENDED_MAJOR`] in use.
+static EXTENDED_MINORS: SpinLock<BTreeSet<u32>> = SpinLock::new(&order::LEAF, BTreeSet::new());
 
 /// A registered disk.
 pub struct Disk {
     name: String,
     dev: DevT,
+    minors: u32,
     medium: Arc<Medium>,
     cache: Arc<PageCache>,
-    partitions: SpinLock<Vec<Partition>>,
-    openers: AtomicI32,
+    users: Users,
+    scan: AtomicBool,
+    scanning: Mutex<()>,
+    sequence: AtomicU64,
+    read_ahead: AtomicU64,
 }
 
 /// The disk as the page cache sees it.
-struct Medium {
-    driver: Arc<dyn BlockDriver>,
+pub(super) struct Medium {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
     len: AtomicU64,
     read_only: AtomicBool,
-    counters: Counters,
+    parts: SpinLock<Vec<Arc<Part>>>,
 }
 
+/// `Disk::scanning`: held over reads of the partition table and announcements.
+static SCANNING: LockClass = LockClass::new("PARTITION_SCAN", 55);
+
 impl Medium {
-    fn transfer(&self, op: Op, offset: u64, len: u64, data: Vec<u8>) -> Result<Vec<u8>> {
-        let row: &[AtomicU64] = match op {
-            Op::Read => &self.counters.read,
-            Op::Write | Op::WriteZeroes => &self.counters.write,
-            Op::Discard => &self.counters.discard,
-            Op::Flush => &self.counters.flush,
-        };
-        self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        let start = Instant::now();
-        let outcome = submit_and_wait(&self.driver, op, offset, len, data);
-        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-        row[0].fetch_add(1, Ordering::Relaxed);
-        if let [_, sectors, _] = row {
-            sectors.fetch_add(len / super::SECTOR, Ordering::Relaxed);
+    /// Hands bios in, each counted for the partition it begins in.
+    pub(super) fn submit(&self, mut bios: Vec<Bio>) {
+        let parts = self.parts.lock();
+        if !parts.is_empty() {
+            for bio in bios.iter_mut().filter(|bio| bio.op != Op::Flush) {
+                let owner = parts.iter().find(|part| {
+                    let info = part.info();
+                    (info.start..info.start + info.len).contains(&bio.offset)
+                });
+                bio.partition = owner.map(|part| part.counters.clone());
+            }
         }
-        row[row.len() - 1].fetch_add(start.elapsed().as_millis() as u64, Ordering::Relaxed);
-        outcome
+        drop(parts);
+        self.queue.submit(bios);
     }
 
     fn writable(&self) -> Result<()> {
@@ -97,6 +164,13 @@ impl Medium {
             Ok(())
         }
     }
+
+    /// One request, waited for.
+    fn transfer(&self, op: Op, at: u64, len: u64, data: Vec<u8>) -> Result<Vec<u8>> {
+        let mut batch = Batch::on(self);
+        batch.add(op, BioFlags::empty(), at, len, data);
+        batch.wait().pop().unwrap_or(Err(Errno::EIO))
+    }
 }
 
 impl Backing for Medium {
@@ -105,14 +179,22 @@ impl Backing for Medium {
     }
 
     fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
-        let got = self.transfer(Op::Read, at, data.len() as u64, alloc::vec![0; data.len()])?;
+        let got = self.read_owned(at, data.len())?;
         data.copy_from_slice(got.get(..data.len()).ok_or(Errno::EIO)?);
         Ok(())
     }
 
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+        self.write_owned(at, data.to_vec())
+    }
+
+    fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
+        self.transfer(Op::Read, at, len as u64, alloc::vec![0; len])
+    }
+
+    fn write_owned(&self, at: u64, data: Vec<u8>) -> Result<()> {
         self.writable()?;
-        self.transfer(Op::Write, at, data.len() as u64, data.to_vec()).map(drop)
+        self.transfer(Op::Write, at, data.len() as u64, data).map(drop)
     }
 
     fn flush(&self) -> Result<()> {
@@ -132,6 +214,11 @@ impl Disk {
     /// Its number.
     pub fn dev(&self) -> DevT {
         self.dev
+    }
+
+    /// How many minor numbers are its own.
+    pub fn minors(&self) -> u32 {
+        self.minors
     }
 
     /// Length in bytes.
@@ -156,14 +243,24 @@ impl Disk {
             .store(read_only == ReadOnly::Yes, Ordering::Relaxed);
     }
 
+    /// The driver.
+    pub fn driver(&self) -> &Arc<dyn BlockDriver> {
+        self.medium.queue.driver()
+    }
+
+    /// Sizes it works with.
+    pub fn limits(&self) -> Limits {
+        self.driver().limits()
+    }
+
     /// Its serial number, if it has one.
     pub fn serial(&self) -> Option<String> {
-        self.medium.driver.serial()
+        self.driver().serial()
     }
 
     /// Whether discards do something.
     pub fn can_discard(&self) -> bool {
-        self.medium.driver.can_discard()
+        self.driver().can_discard()
     }
 
     /// Its page cache.
@@ -172,13 +269,64 @@ impl Disk {
     }
 
     /// Its counters.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.medium.counters
+    }
+
+    pub(super) fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    /// Who has it open and who has claimed it.
+    pub(super) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    /// A number that is new with each new medium (`BLKGETDISKSEQ`).
+    pub fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Relaxed)
+    }
+
+    /// `BLKRAGET`: in sectors.
+    pub fn read_ahead(&self) -> u64 {
+        self.read_ahead.load(Ordering::Relaxed)
+    }
+
+    /// `BLKRASET`.
+    pub fn set_read_ahead(&self, sectors: u64) {
+        self.read_ahead.store(sectors, Ordering::Relaxed);
+        self.cache.set_read_ahead(sectors.saturating_mul(super::SECTOR));
+    }
+
+    /// Another medium, or another size of the same one. Cached pages past the new end are gone.
+    ///
+    /// # Errors
+    /// The host's, for the memory of the cache.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.medium.len.store(len, Ordering::Relaxed);
+        self.cache.resized()
+    }
+
+    /// Another medium is there: nothing cached is true any more.
+    pub fn medium_changed(&self) -> Result<()> {
+        self.sequence.store(next_sequence(), Ordering::Relaxed);
+        self.cache.forget()
     }
 
     /// Its partitions now.
     pub fn partitions(&self) -> Vec<Partition> {
-        self.partitions.lock().clone()
+        self.medium.parts.lock().iter().map(|part| part.info()).collect()
+    }
+
+    /// Its partitions with their device numbers.
+    pub fn parts(&self) -> Vec<Arc<Part>> {
+        self.medium.parts.lock().clone()
+    }
+
+    /// Partition `number`.
+    pub fn part(&self, number: u32) -> Option<Arc<Part>> {
+        let parts = self.medium.parts.lock();
+        parts.iter().find(|part| part.info.number == number).cloned()
     }
 
     /// The name of partition `number`: `ubda1`, and `loop0p1` after a digit.
@@ -191,43 +339,50 @@ impl Disk {
         format!("{}{separator}{number}", self.name)
     }
 
-    /// Reads or writes around the cache (`O_DIRECT`); offset and length are whole sectors inside the disk.
-    pub fn transfer(&self, op: Op, offset: u64, len: u64, data: Vec<u8>) -> Result<Vec<u8>> {
-        if op != Op::Read {
-            self.medium.writable()?;
-        }
-        self.medium.transfer(op, offset, len, data)
+    /// Whether partitions are looked for.
+    pub fn scans_partitions(&self) -> bool {
+        self.scan.load(Ordering::Relaxed)
     }
 
-    /// Counts an open file.
-    pub fn opened(&self) {
-        self.openers.fetch_add(1, Ordering::Relaxed);
+    /// Allows or forbids looking for partitions.
+    pub fn set_partition_scan(&self, scan: PartitionScan) {
+        self.scan.store(scan == PartitionScan::Yes, Ordering::Relaxed);
     }
 
-    /// Counts a closed file; the last one writes everything back.
-    pub fn closed(&self) {
-        if self.openers.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Err(error) = self.cache.write_back(0..u64::MAX)
-        {
-            log::error!("Buffer I/O error on dev {}, lost async page write: {error}", self.name);
-        }
-    }
-
-    /// Reads the partition table again (`BLKRRPART`).
+    /// Reads the partition table again.
     ///
     /// # Errors
-    /// What reading says; the old table stays.
+    /// `EBUSY` while a partition is open or mounted, `EINVAL` where partitions are not looked for; what reading says: then the old table stays.
     pub fn rescan(&self) -> Result<()> {
-        let found = partition::scan(self.len(), |at, data| {
-            self.cache.read(at, &mut crate::io::SliceSink::new(data)).map(drop)
+        if !self.scans_partitions() {
+            return Err(Errno::EINVAL);
+        }
+        let _one = self.scanning.lock();
+        if self.users.partitions_are_open() {
+            return Err(Errno::EBUSY);
+        }
+        let found = partition::scan(self.len(), self.limits().logical_block.into(), |at, data| {
+            let wanted = data.len();
+            let got = self.cache.read(at, &mut crate::io::SliceSink::new(data))?;
+            if got < wanted { Err(Errno::EIO) } else { Ok(()) }
         })?;
         if !found.is_empty() {
-            let names: Vec<_> = found.iter().map(|partition| format!("p{}", partition.number)).collect();
+            // Linux's line: `ubda: ubda1 ubda2`, `loop0: p1 p2`.
+            let short = |number| match self.partition_name(number).strip_prefix(self.name.as_str()) {
+                Some(tail) if tail.starts_with('p') => String::from(tail),
+                _ => self.partition_name(number),
+            };
+            let names: Vec<_> = found.iter().map(|part| short(part.number)).collect();
             log::info!(" {}: {}", self.name, names.join(" "));
         }
-        let gone = core::mem::replace(&mut *self.partitions.lock(), found.clone());
-        self.show_partitions(&gone, &found);
+        self.replace_partitions(found);
         Ok(())
+    }
+
+    /// Takes all partitions away (the medium goes). Those that are open have no sectors any more.
+    pub fn drop_partitions(&self) {
+        let _one = self.scanning.lock();
+        self.replace_partitions(Vec::new());
     }
 
     /// Changes the list of partitions and the device files with it (`BLKPG`).
@@ -235,35 +390,65 @@ impl Disk {
     /// # Errors
     /// What `change` says; then the list stays.
     pub fn change_partitions(&self, change: impl FnOnce(&mut Vec<Partition>) -> Result<()>) -> Result<()> {
-        let old = self.partitions();
-        let mut new = old.clone();
+        let _one = self.scanning.lock();
+        let mut new = self.partitions();
         change(&mut new)?;
-        *self.partitions.lock() = new.clone();
-        self.show_partitions(&old, &new);
+        self.replace_partitions(new);
         Ok(())
     }
 
-    /// Takes away the device files of partitions that are gone, and makes those that are there appear.
-    fn show_partitions(&self, old: &[Partition], new: &[Partition]) {
-        let gone = old.iter().filter(|old| !new.iter().any(|new| new.number == old.number));
-        for partition in gone {
-            device::retract(&self.partition_name(partition.number));
+    /// Takes away the device files of partitions that are gone, and makes those that are new appear. One that begins where it did lives on.
+    fn replace_partitions(&self, new: Vec<Partition>) {
+        let old = self.parts();
+        let same = |part: &Part, new: &Partition| part.info.number == new.number && part.info.start == new.start;
+        for part in old.iter().filter(|part| !new.iter().any(|new| same(part, new))) {
+            part.len.store(0, Ordering::Relaxed);
+            self.medium
+                .parts
+                .lock()
+                .retain(|held| held.info.number != part.info.number);
+            device::retract(&self.partition_name(part.info.number));
         }
-        for partition in new {
-            self.announce(self.partition_name(partition.number), partition.number);
+        for info in new {
+            if let Some(part) = old.iter().find(|part| same(part, &info)) {
+                part.len.store(info.len, Ordering::Relaxed);
+                continue;
+            }
+            let part = Arc::new(Part {
+                dev: self.number_for(info.number),
+                len: AtomicU64::new(info.len),
+                read_only: AtomicBool::new(false),
+                counters: Arc::default(),
+                window: spin::Once::new(),
+                info,
+            });
+            let mut parts = self.medium.parts.lock();
+            parts.push(part.clone());
+            parts.sort_by_key(|part| part.info.number);
+            drop(parts);
+            announce(self.partition_name(info.number), part.dev);
         }
     }
 
-    /// Makes the device file of the disk (0) or of a partition appear.
-    fn announce(&self, name: String, number: u32) {
-        let dev = DevT::new(self.dev.major, self.dev.minor + number);
-        device::announce(DeviceNode {
-            name,
-            dev,
-            mode: 0o660,
-            class: "block",
-        });
+    fn number_for(&self, number: u32) -> DevT {
+        if number < self.minors {
+            return DevT::new(self.dev.major, self.dev.minor + number);
+        }
+        let mut used = EXTENDED_MINORS.lock();
+        let free = (0..).find(|minor| !used.contains(minor)).unwrap_or(0);
+        used.insert(free);
+        DevT::new(EXTENDED_MAJOR, free)
     }
+}
+
+/// Makes a device file appear.
+fn announce(name: String, dev: DevT) {
+    device::announce(DeviceNode {
+        name,
+        dev,
+        mode: 0o660,
+        class: "block",
+    });
 }
 
 /// An answer to "read-only?".
@@ -277,24 +462,43 @@ pub enum ReadOnly {
 
 static DISKS: SpinLock<Vec<Arc<Disk>>> = SpinLock::new(&order::DEVICE_REGISTRY, Vec::new());
 
-/// Adds a disk and reads its partition table.
+fn next_sequence() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Adds a disk with [`MINORS`] numbers and reads its partition table.
 ///
 /// # Errors
 /// `EBUSY` when name or number are taken; `EMFILE` when the host gives no memory file.
 pub fn register(info: DiskInfo) -> Result<Arc<Disk>> {
+    register_with(info, MINORS, PartitionScan::Yes)
+}
+
+/// As [`register`], for a driver whose disks have `minors` numbers of their own; further partitions get numbers of [`EXTENDED_MAJOR`].
+///
+/// # Errors
+/// As [`register`].
+pub fn register_with(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result<Arc<Disk>> {
+    let counters: Arc<Counters> = Arc::default();
     let medium = Arc::new(Medium {
-        driver: info.driver,
+        queue: Queue::new(info.driver, counters.clone()),
+        counters,
         len: AtomicU64::new(info.len),
         read_only: AtomicBool::new(info.read_only),
-        counters: Counters::default(),
+        parts: SpinLock::new(&order::BLOCK_DEVICE, Vec::new()),
     });
     let disk = Arc::new(Disk {
         cache: PageCache::new(&info.name, medium.clone())?,
         name: info.name,
         dev: info.dev,
+        minors,
         medium,
-        partitions: SpinLock::new(&order::BLOCK_DEVICE, Vec::new()),
-        openers: AtomicI32::new(0),
+        users: Users::default(),
+        scan: AtomicBool::new(scan == PartitionScan::Yes),
+        scanning: Mutex::new(&SCANNING, ()),
+        sequence: AtomicU64::new(next_sequence()),
+        read_ahead: AtomicU64::new(256),
     });
     let mut disks = DISKS.lock();
     if disks
@@ -305,11 +509,20 @@ pub fn register(info: DiskInfo) -> Result<Arc<Disk>> {
     }
     disks.push(disk.clone());
     drop(disks);
-    disk.announce(disk.name.clone(), 0);
-    if let Err(error) = disk.rescan() {
+    announce(disk.name.clone(), disk.dev);
+    if scan == PartitionScan::Yes
+        && let Err(error) = disk.rescan()
+    {
         log::warn!("{}: unable to read partition table: {error}", disk.name);
     }
     Ok(disk)
+}
+
+/// Takes a disk away again: its name, its number, its partitions. What has it open keeps a disk without a name.
+pub fn unregister(disk: &Arc<Disk>) {
+    disk.drop_partitions();
+    device::retract(&disk.name);
+    DISKS.lock().retain(|other| !Arc::ptr_eq(other, disk));
 }
 
 /// All disks, in the order they came.
@@ -319,12 +532,18 @@ pub fn disks() -> Vec<Arc<Disk>> {
 
 /// The disk and partition number (0: all of it) behind a block device number. `ENXIO` when there is none.
 pub fn lookup(dev: DevT) -> Result<(Arc<Disk>, u32)> {
-    let owns = |disk: &&Arc<Disk>| {
-        dev.major == disk.dev.major && (disk.dev.minor..disk.dev.minor + MINORS).contains(&dev.minor)
-    };
-    let disk = DISKS.lock().iter().find(owns).cloned().ok_or(Errno::ENXIO)?;
-    let number = dev.minor - disk.dev.minor;
-    Ok((disk, number))
+    for disk in disks() {
+        let own = disk.dev.minor..disk.dev.minor + disk.minors;
+        if dev.major == disk.dev.major && own.contains(&dev.minor) {
+            let number = dev.minor - disk.dev.minor;
+            return Ok((disk, number));
+        }
+        let part = disk.parts().into_iter().find(|part| part.dev == dev);
+        if let Some(part) = part {
+            return Ok((disk, part.info.number));
+        }
+    }
+    Err(Errno::ENXIO)
 }
 
 /// The number of the block device called `name` (`ubda`, `ubda1`), if it exists.
@@ -333,12 +552,10 @@ pub fn find(name: &str) -> Option<DevT> {
         if disk.name == name {
             return Some(disk.dev);
         }
-        let partition = disk
-            .partitions()
-            .into_iter()
-            .find(|partition| disk.partition_name(partition.number) == name);
-        if let Some(partition) = partition {
-            return Some(DevT::new(disk.dev.major, disk.dev.minor + partition.number));
+        let mut parts = disk.parts().into_iter();
+        let part = parts.find(|part| disk.partition_name(part.info.number) == name);
+        if let Some(part) = part {
+            return Some(part.dev);
         }
     }
     None
@@ -350,7 +567,7 @@ pub fn find(name: &str) -> Option<DevT> {
 /// The first one met; the other disks are written all the same.
 pub fn sync_all() -> Result<()> {
     let mut outcome = Ok(());
-    for disk in disks() {
+    for disk in disks().iter().filter(|disk| !disk.is_empty()) {
         outcome = outcome.and(disk.cache.sync());
     }
     outcome

@@ -1,87 +1,105 @@
-//! /dev/ubda as an open file: buffered through the page cache, direct with `O_DIRECT`, and the block `ioctl`s.
+//! /dev/ubda as an open file: buffered through the page cache, direct with `O_DIRECT`. Its `ioctl`s are in [`super::ioctl`].
 
 use alloc::sync::Arc;
 use alloc::vec;
 use core::any::Any;
 
-use super::SECTOR;
-use super::bio::Op;
-use super::disk::{Disk, ReadOnly, lookup};
-use crate::io::{Sink, SliceSource, Source};
+use super::claim::Claim;
+use super::device::BlockDevice;
+use crate::io::{Sink, Source};
 use crate::syscall::Context;
-use crate::task::Capabilities;
-use crate::user::UserPtr;
 use crate::vfs::file::{MapBacking, PageSource, WriteAt, Written};
 use crate::vfs::{Access, DevT, File, FileOps, OpenFlags};
 use crate::{Errno, Result};
 
-/// Most bytes of one direct request.
-const DIRECT_WINDOW: u64 = 1 << 20;
+/// Most bytes of one step of direct I/O: several requests at once.
+const DIRECT_WINDOW: u64 = 4 << 20;
+
+const FALLOC_KEEP_SIZE: u32 = 1;
+const FALLOC_PUNCH_HOLE: u32 = 2;
+const FALLOC_NO_HIDE_STALE: u32 = 4;
+const FALLOC_ZERO_RANGE: u32 = 16;
 
 /// An open disk or partition.
 pub struct BlockFile {
-    disk: Arc<Disk>,
-    number: u32,
+    device: Arc<BlockDevice>,
 }
 
-/// Opens the block device `dev`.
+/// Opens the block device `dev`; with `O_EXCL` it is claimed.
 ///
 /// # Errors
-/// `ENXIO` without such a device. One that is read-only opens for writing too, as on Linux; its writes give `EPERM`.
-pub fn open(dev: DevT) -> Result<Arc<dyn FileOps>> {
-    let (disk, number) = lookup(dev)?;
-    if number > 0 && !disk.partitions().iter().any(|partition| partition.number == number) {
-        return Err(Errno::ENXIO);
-    }
-    disk.opened();
-    Ok(Arc::new(BlockFile { disk, number }))
-}
-
-impl Drop for BlockFile {
-    fn drop(&mut self) {
-        self.disk.closed();
-    }
+/// `ENXIO` without such a device, `EBUSY` when another one has claimed it. A read-only device opens for writing too, as on Linux; its writes give
+/// `EPERM`.
+pub fn open(dev: DevT, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+    super::probe(dev);
+    let claim = if flags.contains(OpenFlags::EXCL) {
+        Claim::Exclusive
+    } else {
+        Claim::Shared
+    };
+    let device = BlockDevice::open(dev, claim)?;
+    Ok(Arc::new(BlockFile { device }))
 }
 
 impl BlockFile {
-    /// The disk behind it.
-    pub fn disk(&self) -> &Arc<Disk> {
-        &self.disk
+    /// What it is open on.
+    pub fn device(&self) -> &Arc<BlockDevice> {
+        &self.device
     }
 
-    /// First byte on the disk and length; a partition that is gone has none.
-    fn extent(&self) -> (u64, u64) {
-        if self.number == 0 {
-            return (0, self.disk.len());
+    fn read_direct(&self, mut pos: u64, dst: &mut dyn Sink) -> Result<usize> {
+        let end = pos + dst.remaining() as u64;
+        self.device.place(pos, 0)?;
+        if !end.is_multiple_of(self.device.limits().logical_block.into()) {
+            return Err(Errno::EINVAL);
         }
-        let partition = self
-            .disk
-            .partitions()
-            .into_iter()
-            .find(|partition| partition.number == self.number);
-        partition.map_or((0, 0), |partition| (partition.start, partition.len))
+        let end = end.min(self.device.len());
+        let mut done = 0;
+        while pos < end {
+            let count = (end - pos).min(DIRECT_WINDOW);
+            let data = self.device.read_owned(pos, count as usize)?;
+            let moved = dst.write(&data)?;
+            done += moved;
+            pos += moved as u64;
+            if (moved as u64) < count {
+                break;
+            }
+        }
+        Ok(done)
     }
 
-    /// `O_DIRECT` wants whole sectors.
-    fn check_direct(&self, pos: u64, len: u64) -> Result<()> {
-        if pos.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR) {
-            Ok(())
-        } else {
-            Err(Errno::EINVAL)
+    /// Writes whole blocks from `src`, `want` bytes at most.
+    fn write_direct(&self, pos: u64, want: u64, src: &mut dyn Source) -> Result<usize> {
+        let limits = self.device.limits();
+        if !(src.remaining() as u64).is_multiple_of(limits.logical_block.into()) {
+            return Err(Errno::EINVAL);
         }
-    }
-
-    /// The range of an ioctl that takes `{start, len}` in bytes, as offsets on the disk.
-    fn range(&self, cx: &Context, file: &File, arg: u64) -> Result<(u64, u64)> {
-        let _ = cx;
-        file.require(Access::WRITE)?;
-        let [start, len] = UserPtr::<[u64; 2]>::new(arg).read()?;
-        let (base, size) = self.extent();
-        self.check_direct(start, len)?;
-        match start.checked_add(len) {
-            Some(end) if end <= size && len > 0 => Ok((base + start, len)),
-            _ => Err(Errno::EINVAL),
+        let mut done = 0;
+        while done < want {
+            let mut batch = self.device.batch();
+            let begin = done;
+            while done < want && done - begin < DIRECT_WINDOW {
+                let count = (want - done).min(limits.max_transfer.into()) as usize;
+                let mut data = vec![0; count];
+                let got = src.read(&mut data)?;
+                data.truncate(got - got % limits.logical_block as usize);
+                let taken = data.len();
+                if taken > 0 {
+                    batch.write(pos + done, data);
+                }
+                done += taken as u64;
+                if taken < count {
+                    batch.wait_all()?;
+                    return if done == 0 {
+                        Err(Errno::EFAULT)
+                    } else {
+                        Ok(done as usize)
+                    };
+                }
+            }
+            batch.wait_all()?;
         }
+        Ok(done as usize)
     }
 }
 
@@ -91,190 +109,103 @@ impl FileOps for BlockFile {
     }
 
     fn read_at(&self, file: &File, pos: u64, dst: &mut dyn Sink) -> Result<usize> {
-        let (base, len) = self.extent();
-        let left = len.saturating_sub(pos);
-        let want = left.min(dst.remaining() as u64);
-        if want == 0 {
+        let left = self.device.len().saturating_sub(pos);
+        if left == 0 || dst.remaining() == 0 {
             return Ok(0);
         }
-        if !file.flags().contains(OpenFlags::DIRECT) {
-            return self.disk.cache().read(
-                base + pos,
-                &mut Limited {
-                    inner: dst,
-                    left: want as usize,
-                },
-            );
+        if file.flags().contains(OpenFlags::DIRECT) {
+            return self.read_direct(pos, dst);
         }
-        self.check_direct(pos, dst.remaining() as u64)?;
-        self.disk.cache().write_back(pages(base + pos, want))?;
-        let mut done = 0;
-        while done < want {
-            let count = (want - done).min(DIRECT_WINDOW);
-            let data = self
-                .disk
-                .transfer(Op::Read, base + pos + done, count, vec![0; count as usize])?;
-            let moved = dst.write(&data)?;
-            done += moved as u64;
-            if (moved as u64) < count {
-                break;
-            }
-        }
-        Ok(done as usize)
+        let left = left.min(dst.remaining() as u64) as usize;
+        let cache = self.device.disk().cache();
+        cache.read(self.device.start() + pos, &mut Limited { inner: dst, left })
     }
 
     fn write_at(&self, file: &File, pos: WriteAt, src: &mut dyn Source) -> Result<Written> {
-        let (base, len) = self.extent();
+        let len = self.device.len();
         let pos = match pos {
             WriteAt::Offset(pos) => pos,
             WriteAt::End => len,
         };
-        if self.disk.is_read_only() {
+        if self.device.is_read_only() {
             return Err(Errno::EPERM);
         }
-        let want = len.saturating_sub(pos).min(src.remaining() as u64);
         if src.remaining() == 0 {
             return Ok(Written { count: 0, end: pos });
         }
+        let want = len.saturating_sub(pos).min(src.remaining() as u64);
         if want == 0 {
             return Err(Errno::ENOSPC);
         }
-        let mut done = 0;
-        let direct = file.flags().contains(OpenFlags::DIRECT);
-        if direct {
-            self.check_direct(pos, src.remaining() as u64)?;
-            self.disk.cache().invalidate(base + pos..base + pos + want)?;
-        }
-        while done < want {
-            let count = (want - done).min(DIRECT_WINDOW) as usize;
-            let mut data = vec![0; count];
-            let got = src.read(&mut data)?;
-            if got == 0 {
-                break;
-            }
-            let at = base + pos + done;
-            if direct {
-                data.truncate(got - got % SECTOR as usize);
-                self.disk.transfer(Op::Write, at, data.len() as u64, data)?;
-            } else {
-                self.disk.cache().write(at, &mut SliceSource::new(&data[..got]))?;
-            }
-            done += got as u64;
-        }
-        if file.flags().intersects(OpenFlags::DSYNC) {
-            self.disk.cache().sync()?;
+        let cache = self.device.disk().cache();
+        let start = self.device.start() + pos;
+        let count = if file.flags().contains(OpenFlags::DIRECT) {
+            self.device.place(pos, 0)?;
+            self.write_direct(pos, want, src)?
+        } else {
+            let left = want as usize;
+            cache.write(start, &mut Cut { inner: src, left })?
+        };
+        if file.flags().contains(OpenFlags::DSYNC) {
+            let page = crate::page_cache::PAGE;
+            cache.write_back(start / page..(start + count as u64).div_ceil(page))?;
+            self.device.flush()?;
         }
         Ok(Written {
-            count: done as usize,
-            end: pos + done,
+            count,
+            end: pos + count as u64,
         })
     }
 
     fn ioctl(&self, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
-        let (start, len) = self.extent();
-        let admin = || {
-            if cx.task().cred().capable(Capabilities::SYS_ADMIN) {
-                Ok(())
-            } else {
-                Err(Errno::EACCES)
-            }
-        };
-        match cmd {
-            ioctl::BLKROSET => {
-                admin()?;
-                let wish: i32 = UserPtr::new(arg).read()?;
-                self.disk
-                    .set_read_only(if wish != 0 { ReadOnly::Yes } else { ReadOnly::No });
-            }
-            ioctl::BLKROGET => UserPtr::<i32>::new(arg).write(&i32::from(self.disk.is_read_only()))?,
-            ioctl::BLKRRPART => {
-                admin()?;
-                if self.number != 0 {
-                    return Err(Errno::EINVAL);
-                }
-                self.disk.cache().write_back(0..u64::MAX)?;
-                self.disk.rescan()?;
-            }
-            ioctl::BLKPG => {
-                admin()?;
-                if self.number != 0 {
-                    return Err(Errno::EINVAL);
-                }
-                super::blkpg::request(&self.disk, arg)?;
-            }
-            ioctl::BLKGETSIZE => UserPtr::<u64>::new(arg).write(&(len / SECTOR))?,
-            ioctl::BLKGETSIZE64 => UserPtr::<u64>::new(arg).write(&len)?,
-            ioctl::BLKFLSBUF => {
-                admin()?;
-                self.disk.cache().sync()?;
-                self.disk.cache().invalidate(start..start + len)?;
-            }
-            ioctl::BLKRASET | ioctl::BLKFRASET => admin()?,
-            ioctl::BLKRAGET | ioctl::BLKFRAGET => UserPtr::<u64>::new(arg).write(&256)?,
-            ioctl::BLKSSZGET | ioctl::BLKIOMIN => UserPtr::<u32>::new(arg).write(&(SECTOR as u32))?,
-            ioctl::BLKPBSZGET => UserPtr::<u32>::new(arg).write(&(SECTOR as u32))?,
-            ioctl::BLKIOOPT | ioctl::BLKALIGNOFF | ioctl::BLKDISCARDZEROES => UserPtr::<u32>::new(arg).write(&0)?,
-            ioctl::BLKBSZGET => UserPtr::<u32>::new(arg).write(&4096)?,
-            ioctl::BLKBSZSET => {
-                admin()?;
-                let size: u32 = UserPtr::new(arg).read()?;
-                if !size.is_power_of_two() || !(512..=4096).contains(&size) {
-                    return Err(Errno::EINVAL);
-                }
-            }
-            ioctl::BLKROTATIONAL => UserPtr::<u16>::new(arg).write(&0)?,
-            ioctl::BLKSECTGET => UserPtr::<u16>::new(arg).write(&((DIRECT_WINDOW / SECTOR) as u16))?,
-            ioctl::BLKDISCARD | ioctl::BLKSECDISCARD | ioctl::BLKZEROOUT => {
-                let (at, count) = self.range(cx, file, arg)?;
-                let op = if cmd == ioctl::BLKZEROOUT {
-                    Op::WriteZeroes
-                } else {
-                    Op::Discard
-                };
-                if cmd == ioctl::BLKSECDISCARD || op == Op::Discard && !self.disk.can_discard() {
-                    return Err(Errno::EOPNOTSUPP);
-                }
-                self.disk.cache().invalidate(at..at + count)?;
-                self.disk.transfer(op, at, count, vec![])?;
-            }
-            ioctl::HDIO_GETGEO => {
-                // The geometry UML invents: 128 heads, 32 sectors.
-                let cylinders = (self.disk.len() / SECTOR / (128 * 32)).min(0xffff) as u16;
-                let [low, high] = cylinders.to_le_bytes();
-                let mut geometry = [0; 16];
-                geometry[..4].copy_from_slice(&[128, 32, low, high]);
-                geometry[8..].copy_from_slice(&(start / SECTOR).to_le_bytes());
-                UserPtr::<[u8; 16]>::new(arg).write(&geometry)?;
-            }
-            ioctl::BLKGETDISKSEQ => UserPtr::<u64>::new(arg).write(&u64::from(self.disk.dev().minor / 16 + 1))?,
-            _ => return Err(Errno::ENOTTY),
-        }
-        Ok(0)
+        super::ioctl::ioctl(&self.device, cx, file, cmd, arg)
     }
 
     fn map(&self, _file: &File, writable: Access) -> Result<MapBacking> {
-        if writable.contains(Access::WRITE) && self.disk.is_read_only() {
+        if writable.contains(Access::WRITE) && self.device.is_read_only() {
             return Err(Errno::EINVAL);
         }
-        if self.extent().0.is_multiple_of(crate::page_cache::PAGE) && self.number == 0 {
-            Ok(MapBacking::Cached(self.disk.cache().clone() as Arc<dyn PageSource>))
-        } else {
-            Err(Errno::ENODEV)
+        let cache = self.device.disk().cache();
+        match self.device.part() {
+            None => Ok(MapBacking::Cached(cache.clone() as Arc<dyn PageSource>)),
+            // A partition that begins inside a page has no pages of its own to show.
+            Some(part) => part.window(cache).map(MapBacking::Cached).ok_or(Errno::ENODEV),
         }
     }
 
     fn sync(&self, _file: &File) -> Result<()> {
-        self.disk.cache().sync()
+        self.device.disk().cache().sync()
+    }
+
+    fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
+        file.require(Access::WRITE)?;
+        let known = FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE | FALLOC_NO_HIDE_STALE;
+        if mode & !known != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let size = self.device.len();
+        let mut end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+        if offset >= size || end > size && mode & FALLOC_KEEP_SIZE == 0 {
+            return Err(Errno::EINVAL);
+        }
+        end = end.min(size);
+        self.device.place(offset, end - offset)?;
+        if self.device.is_read_only() {
+            return Err(Errno::EPERM);
+        }
+        const PUNCH: u32 = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE;
+        const FORGET: u32 = PUNCH | FALLOC_NO_HIDE_STALE;
+        match mode & !(FALLOC_ZERO_RANGE * u32::from(mode & FALLOC_PUNCH_HOLE == 0)) {
+            0 | FALLOC_KEEP_SIZE if mode & FALLOC_ZERO_RANGE != 0 => self.device.write_zeroes(offset, end - offset),
+            PUNCH => self.device.write_zeroes(offset, end - offset),
+            FORGET => self.device.discard(offset, end - offset),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
     }
 
     fn end(&self, _file: &File) -> Result<u64> {
-        Ok(self.extent().1)
+        Ok(self.device.len())
     }
-}
-
-/// The pages that hold `len` bytes from `at` on.
-fn pages(at: u64, len: u64) -> core::ops::Range<u64> {
-    at / crate::page_cache::PAGE..(at + len).div_ceil(crate::page_cache::PAGE)
 }
 
 /// A sink that takes only so much: the end of a partition is not the end of its disk.
@@ -295,33 +226,21 @@ impl Sink for Limited<'_> {
     }
 }
 
-/// The block `ioctl` numbers (`linux/fs.h`, `linux/hdreg.h`).
-#[allow(missing_docs)]
-pub mod ioctl {
-    pub const BLKROSET: u32 = 0x125d;
-    pub const BLKROGET: u32 = 0x125e;
-    pub const BLKRRPART: u32 = 0x125f;
-    pub const BLKGETSIZE: u32 = 0x1260;
-    pub const BLKFLSBUF: u32 = 0x1261;
-    pub const BLKRASET: u32 = 0x1262;
-    pub const BLKRAGET: u32 = 0x1263;
-    pub const BLKFRASET: u32 = 0x1264;
-    pub const BLKFRAGET: u32 = 0x1265;
-    pub const BLKSECTGET: u32 = 0x1267;
-    pub const BLKPG: u32 = 0x1269;
-    pub const BLKSSZGET: u32 = 0x1268;
-    pub const BLKBSZGET: u32 = 0x8008_1270;
-    pub const BLKBSZSET: u32 = 0x4008_1271;
-    pub const BLKGETSIZE64: u32 = 0x8008_1272;
-    pub const BLKDISCARD: u32 = 0x1277;
-    pub const BLKIOMIN: u32 = 0x1278;
-    pub const BLKIOOPT: u32 = 0x1279;
-    pub const BLKALIGNOFF: u32 = 0x127a;
-    pub const BLKPBSZGET: u32 = 0x127b;
-    pub const BLKDISCARDZEROES: u32 = 0x127c;
-    pub const BLKSECDISCARD: u32 = 0x127d;
-    pub const BLKROTATIONAL: u32 = 0x127e;
-    pub const BLKZEROOUT: u32 = 0x127f;
-    pub const BLKGETDISKSEQ: u32 = 0x8008_1280;
-    pub const HDIO_GETGEO: u32 = 0x0301;
+/// A source that gives only so much.
+struct Cut<'a> {
+    inner: &'a mut dyn Source,
+    left: usize,
+}
+
+impl Source for Cut<'_> {
+    fn remaining(&self) -> usize {
+        self.left.min(self.inner.remaining())
+    }
+
+    fn read(&mut self, data: &mut [u8]) -> Result<usize> {
+        let limit = data.len().min(self.left);
+        let count = self.inner.read(&mut data[..limit])?;
+        self.left -= count;
+        Ok(count)
+    }
 }

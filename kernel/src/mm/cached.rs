@@ -205,6 +205,14 @@ pub(super) fn forget(state: &mut MmState) {
     }
 }
 
+/// Whether an address space may have pages of `source` mapped.
+pub fn is_mapped(source: &Arc<dyn PageSource>) -> bool {
+    let users = USERS.lock();
+    users
+        .get(&identity(source))
+        .is_some_and(|list| list.iter().any(|user| user.strong_count() > 0))
+}
+
 /// What [`clean`] achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleaned {

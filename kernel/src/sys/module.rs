@@ -17,6 +17,7 @@ use crate::{Errno, Result};
 /// What other kernels have as modules and we have built in.
 pub const BUILT_IN: &[&str] = &[
     "binfmt_misc",
+    "brd",
     "configfs",
     "devpts",
     "ext2",
@@ -38,6 +39,8 @@ pub const BUILT_IN: &[&str] = &[
 
 /// Largest module file that is looked at.
 const FILE_MAX: usize = 64 << 20;
+/// Longest parameters.
+const PARAMETERS_MAX: usize = 4096;
 const FLAGS_KNOWN: u32 = 7;
 /// `MODULE_INIT_COMPRESSED_FILE`.
 const FLAG_COMPRESSED: u32 = 4;
@@ -56,17 +59,25 @@ fn module_name(file: &[u8]) -> Option<&[u8]> {
     Some(&rest[..rest.iter().position(|&byte| byte == 0)?])
 }
 
-fn load(file: &[u8]) -> Result<usize> {
+fn load(file: &[u8], parameters: &[u8]) -> Result<usize> {
     if !file.starts_with(b"\x7fELF") {
         return Err(Errno::ENOEXEC);
     }
     match module_name(file) {
-        Some(name) if is_built_in(name) => Ok(0),
+        Some(name) if is_built_in(name) => {
+            loaded(name, parameters);
+            Ok(0)
+        }
         _ => {
             arch_um::stub!("loadable modules");
             Err(Errno::ENOEXEC)
         }
     }
+}
+
+/// Tells the part of the kernel that the module is, for some come to life only now.
+fn loaded(name: &[u8], parameters: &[u8]) {
+    crate::block::module_loaded(name, core::str::from_utf8(parameters).unwrap_or_default());
 }
 
 /// `init_module(2)`.
@@ -77,8 +88,7 @@ pub fn sys_init_module(cx: &Context, image: UserSlice, params: UserAddr) -> Resu
     }
     let mut file = vec![0; image.len];
     image.addr.read(&mut file)?;
-    params.read_path()?;
-    load(&file)
+    load(&file, &params.read_cstr(PARAMETERS_MAX)?)
 }
 
 /// `finit_module(2)`. Of a compressed file the name decides.
@@ -87,13 +97,17 @@ pub fn sys_finit_module(cx: &Context, fd: Fd, params: UserAddr, flags: u32) -> R
     if flags & !FLAGS_KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
-    params.read_path()?;
+    let params = params.read_cstr(PARAMETERS_MAX)?;
     let file = cx.files().get(fd)?;
     file.require(Access::READ)?;
     if flags & FLAG_COMPRESSED != 0 {
         let name = file.path().map(|path| path.dentry.name()).unwrap_or_default();
         let stem: Vec<u8> = name.iter().copied().take_while(|&byte| byte != b'.').collect();
-        return if is_built_in(&stem) { Ok(0) } else { Err(Errno::ENOEXEC) };
+        if !is_built_in(&stem) {
+            return Err(Errno::ENOEXEC);
+        }
+        loaded(&stem, &params);
+        return Ok(0);
     }
     let size = file.inode().ok_or(Errno::EINVAL)?.metadata()?.size;
     let mut bytes = vec![
@@ -105,7 +119,7 @@ pub fn sys_finit_module(cx: &Context, fd: Fd, params: UserAddr, flags: u32) -> R
     ];
     let got = file.read_exact_at(0, &mut bytes)?;
     bytes.truncate(got);
-    load(&bytes)
+    load(&bytes, &params)
 }
 
 /// `delete_module(2)`: nothing that could be unloaded is loaded.
@@ -121,9 +135,9 @@ mod tests {
 
     #[test]
     fn built_in_modules_load_and_others_do_not() {
-        assert_eq!(load(b"\x7fELF....\0license=GPL\0name=loop\0x"), Ok(0));
-        assert_eq!(load(b"\x7fELF....\0name=nvidia\0x"), Err(Errno::ENOEXEC));
-        assert_eq!(load(b"#!/bin/sh"), Err(Errno::ENOEXEC));
+        assert_eq!(load(b"\x7fELF....\0license=GPL\0name=loop\0x", b""), Ok(0));
+        assert_eq!(load(b"\x7fELF....\0name=nvidia\0x", b""), Err(Errno::ENOEXEC));
+        assert_eq!(load(b"#!/bin/sh", b""), Err(Errno::ENOEXEC));
         assert!(is_built_in(b"binfmt-misc"));
     }
 }

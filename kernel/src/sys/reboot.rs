@@ -54,9 +54,10 @@ pub fn halt() -> ! {
     arch_um::exit::exit(exit_code())
 }
 
-/// Linux leaves what nobody has synced in memory that is about to go; here it costs nothing to keep it.
+/// Linux leaves what nobody has synced in memory that is about to go; here it costs nothing to keep it. File systems first: what they write may go
+/// through disks of ours (loop devices).
 fn write_disks() {
-    if let Err(error) = crate::block::disk::sync_all() {
+    if let Err(error) = crate::vfs::super_block::sync_all() {
         log::error!("disks: what was written last is lost: {error}");
     }
 }

@@ -45,16 +45,16 @@ pub fn handle(key: u8) -> Result<()> {
             announce("Power Off");
             reboot::power_off();
         }
-        b's' | b'u' => {
-            announce(if key == b's' {
-                "Emergency Sync"
-            } else {
-                "Emergency Remount R/O"
-            });
-            if let Err(error) = crate::vfs::super_block::sync_all() {
-                pr_info!("Emergency Sync: {error:?}");
-            }
+        b's' => {
+            announce("Emergency Sync");
+            sync();
             pr_info!("Emergency Sync complete");
+        }
+        b'u' => {
+            announce("Emergency Remount R/O");
+            sync();
+            crate::vfs::super_block::freeze_all();
+            pr_info!("Emergency Remount complete");
         }
         b't' | b'w' => {
             announce(if key == b't' {
@@ -70,6 +70,12 @@ pub fn handle(key: u8) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn sync() {
+    if let Err(error) = crate::vfs::super_block::sync_all() {
+        pr_info!("Emergency Sync: {error:?}");
+    }
 }
 
 fn announce(what: &str) {

@@ -238,7 +238,7 @@ fn open_inode(
                 None => crate::device::open_char(cx, inode.metadata()?.rdev, flags),
             }
         }
-        FileType::BlockDevice => crate::block::file::open(inode.metadata()?.rdev),
+        FileType::BlockDevice => crate::block::file::open(inode.metadata()?.rdev, flags),
         FileType::Fifo => pipe::open_fifo(inode, flags),
         FileType::Socket => Err(Errno::ENXIO),
         FileType::Symlink => Err(Errno::ELOOP),

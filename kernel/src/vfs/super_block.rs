@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use arch_um::sync::{SpinLock, order};
 
 use super::dentry::{self, Dentry};
-use super::inode::FileSystem;
+use super::inode::{FileSystem, FsFlags, MountSource};
 use crate::Result;
 
 /// One instance in use.
@@ -74,6 +74,24 @@ impl Drop for SuperBlock {
 /// Every instance in use now.
 pub fn all() -> Vec<Arc<SuperBlock>> {
     ALL.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
+/// Makes every instance on a block device read-only, whoever writes to it (sysrq `u`). What a file system says against it is logged.
+pub fn freeze_all() {
+    let on_disk = |block: &Arc<SuperBlock>| block.fs.flags().contains(FsFlags::NEEDS_DEVICE);
+    for block in all().into_iter().filter(on_disk) {
+        if block.is_read_only() {
+            continue;
+        }
+        let wish = MountSource {
+            read_only: true,
+            ..MountSource::default()
+        };
+        match block.fs.remount(&wish) {
+            Ok(()) => block.set_read_only(true),
+            Err(error) => log::error!("VFS: {} stays writable: {error}", block.fs.fs_type()),
+        }
+    }
 }
 
 /// `sync(2)`: writes out every instance, then every disk; the first error is reported after all were tried.

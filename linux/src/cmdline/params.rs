@@ -96,6 +96,9 @@ const ACCEPTED: &[&str] = &[
     "rdinit",
     "dhash_entries",
     "ihash_entries",
+    // Read by `kernel::block`.
+    "max_loop",
+    "ramdisk_size",
 ];
 
 impl Params {

@@ -1,7 +1,6 @@
 //! /proc/meminfo and /proc/vmstat: memory.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use crate::block::disk::disks;
 use crate::fs::pseudo::{Seq, Tree};
@@ -66,8 +65,9 @@ fn vmstat(out: &mut Seq) -> Result<()> {
     let used = memory::usage();
     let (mut read, mut written) = (0, 0);
     for disk in disks() {
-        read += disk.counters().read[1].load(Ordering::Relaxed);
-        written += disk.counters().write[1].load(Ordering::Relaxed);
+        let fields = disk.counters().fields();
+        read += fields[2];
+        written += fields[6];
     }
     let (mut faults, mut major) = (0, 0);
     for process in table::processes() {

@@ -41,13 +41,13 @@ impl Place {
 }
 
 /// What udev reads of a device, and writes to make it be announced again.
-fn uevent(at: &Tree, node: &DeviceNode, kind: Option<&'static str>) {
+fn uevent(at: &Tree, node: &DeviceNode) {
     let mut text = format!(
         "MAJOR={}\nMINOR={}\nDEVNAME={}\n",
         node.dev.major, node.dev.minor, node.name
     );
-    if let Some(kind) = kind {
-        text.push_str(&format!("DEVTYPE={kind}\n"));
+    if node.is_block() {
+        text.push_str(&block::uevent(node));
     } else if node.mode != 0o600 {
         text.push_str(&format!("DEVMODE=0{:o}\n", node.mode));
     }
@@ -69,7 +69,7 @@ impl NodeListener for Listener {
         dir(&format!("{}/power", place.device));
         link(&place.device, "subsystem", &place.class);
         let kind = node.is_block().then(|| block::fill(&at, node, &place.device));
-        uevent(&at, node, kind);
+        uevent(&at, node);
         if node.class == "tty" && node.name == "console" {
             attribute(&at, "active", |out| {
                 seq!(out, "{}\n", active_consoles());

@@ -1,0 +1,201 @@
+//! The way of a request: queue, batch, device, cache, on a disk in memory.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use arch_um::sync::{SpinLock, order};
+
+use super::bio::{Bio, BioFlags, BlockDriver, Completion, Op};
+use super::claim::Claim;
+use super::device::BlockDevice;
+use super::disk::{DiskInfo, PartitionScan, register_with, unregister};
+use super::fault::FaultDisk;
+use crate::io::{SliceSink, SliceSource};
+use crate::vfs::DevT;
+use crate::{Errno, Result};
+
+/// A driver that keeps requests until it is told to go on.
+struct Slow {
+    disk: Arc<FaultDisk>,
+    held: SpinLock<Option<Vec<Bio>>>,
+}
+
+impl BlockDriver for Slow {
+    fn submit(&self, bio: Bio) {
+        if let Some(held) = &mut *self.held.lock() {
+            held.push(bio);
+            return;
+        }
+        self.disk.submit(bio);
+    }
+
+    fn can_discard(&self) -> bool {
+        true
+    }
+}
+
+/// A registered disk of `len` bytes that is gone with the test.
+struct Rig {
+    fault: Arc<FaultDisk>,
+    slow: Arc<Slow>,
+    device: Arc<BlockDevice>,
+}
+
+impl Rig {
+    fn new(minor: u32, len: usize) -> Self {
+        let fault = Arc::new(FaultDisk::new((0..len).map(|at| (at / 512) as u8).collect()));
+        let slow = Arc::new(Slow {
+            disk: fault.clone(),
+            held: SpinLock::new(&order::DRIVER, None),
+        });
+        let info = DiskInfo {
+            name: alloc::format!("test{minor}x"),
+            dev: DevT::new(240, minor),
+            len: len as u64,
+            read_only: false,
+            driver: slow.clone(),
+        };
+        let disk = register_with(info, 1, PartitionScan::No).expect("a free number");
+        let device = BlockDevice::open_on(disk, 0, Claim::Exclusive).expect("a new disk");
+        Self { fault, slow, device }
+    }
+
+    fn cached(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut data = vec![0; len];
+        let got = self.device.disk().cache().read(at, &mut SliceSink::new(&mut data));
+        assert_eq!(got, Ok(len));
+        data
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        unregister(self.device.disk());
+    }
+}
+
+#[test]
+fn requests_of_a_batch_that_touch_go_to_the_driver_as_one() {
+    let rig = Rig::new(0, 1 << 20);
+    let mut batch = rig.device.batch();
+    for block in [3, 1, 2, 8] {
+        batch.write(block * 4096, vec![block as u8; 4096]);
+    }
+    batch.wait_all().expect("memory");
+    for block in [1, 2, 3, 8] {
+        assert_eq!(rig.fault.contents()[block * 4096], block as u8);
+    }
+    let writes: Vec<_> = rig.fault.log();
+    assert_eq!(writes, [(Op::Write, 4096, 3 * 4096), (Op::Write, 8 * 4096, 4096)]);
+    let fields = rig.device.disk().counters().fields();
+    assert_eq!((fields[4], fields[5], fields[6], fields[8]), (2, 2, 4 * 8, 0));
+}
+
+#[test]
+fn a_joined_read_gives_each_part_its_own_bytes() {
+    let rig = Rig::new(1, 1 << 20);
+    let mut batch = rig.device.batch();
+    batch.read(4096, 512).read(512, 1024).read(1536, 2560);
+    let got = batch.wait_all().expect("memory");
+    assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), [512, 1024, 2560]);
+    assert_eq!((got[0][0], got[1][0], got[1][512], got[2][0]), (8, 1, 2, 3));
+    assert_eq!(rig.fault.log(), [(Op::Read, 512, 4096)]);
+}
+
+#[test]
+fn a_bad_block_fails_only_the_request_that_wants_it() {
+    let rig = Rig::new(2, 1 << 20);
+    rig.fault.damage(4096..4608, Errno::EIO);
+    let mut batch = rig.device.batch();
+    batch.read(0, 4096).read(4096, 4096).read(8192, 4096);
+    let got: Vec<Result<usize>> = batch.wait().into_iter().map(|got| got.map(|data| data.len())).collect();
+    assert_eq!(got, [Ok(4096), Err(Errno::EIO), Ok(4096)]);
+}
+
+#[test]
+fn a_flush_stands_before_and_behind_a_write_that_asks_for_it() {
+    let rig = Rig::new(3, 1 << 20);
+    rig.device.write(0, &[1; 512]).expect("memory");
+    let flags = BioFlags::PREFLUSH | BioFlags::FUA;
+    rig.device.write_owned(512, vec![2; 512], flags).expect("memory");
+    let ops: Vec<Op> = rig.fault.log().into_iter().map(|(op, ..)| op).collect();
+    assert_eq!(ops, [Op::Write, Op::Flush, Op::Write, Op::Flush]);
+    assert_eq!(rig.fault.unflushed(), []);
+    rig.fault.fail(0, Errno::EIO);
+    let refused = rig.device.write_owned(1024, vec![3; 512], flags);
+    assert_eq!(refused, Err(Errno::EIO));
+    assert_eq!(
+        rig.fault.contents()[1024],
+        2,
+        "a write does not pass a flush that failed"
+    );
+}
+
+#[test]
+fn large_transfers_are_split_and_come_back_whole() {
+    let rig = Rig::new(4, 5 << 20);
+    let mut data = vec![0; (3 << 20) + 512];
+    rig.device.read(512, &mut data).expect("memory");
+    assert_eq!(data, rig.fault.contents()[512..][..data.len()]);
+    assert!(rig.fault.log().iter().all(|&(_, _, len)| len <= 1 << 20));
+    rig.device.write(1024, &data).expect("memory");
+    assert_eq!(rig.fault.contents()[1024..][..data.len()], data[..]);
+}
+
+#[test]
+fn what_a_file_system_writes_shows_in_the_device_file_and_the_other_way_round() {
+    let rig = Rig::new(5, 1 << 20);
+    assert_eq!(rig.cached(4096, 1), [8]);
+    rig.device.write(4096, &[77; 512]).expect("memory");
+    assert_eq!(rig.cached(4096, 1), [77]);
+    rig.device.write_zeroes(4096, 512).expect("memory");
+    assert_eq!(rig.cached(4096, 1), [0]);
+    let cache = rig.device.disk().cache();
+    cache
+        .write(8192, &mut SliceSource::new(&[55; 10]))
+        .expect("it is cached");
+    assert_eq!(rig.fault.contents()[8192], 16);
+    assert_eq!(rig.device.read_owned(8192, 512).expect("memory")[..10], [55; 10]);
+}
+
+#[test]
+fn ranges_that_are_no_blocks_of_the_device_are_refused() {
+    let rig = Rig::new(6, 8192);
+    assert_eq!(rig.device.read_owned(100, 512), Err(Errno::EINVAL));
+    assert_eq!(rig.device.read_owned(512, 100), Err(Errno::EINVAL));
+    assert_eq!(rig.device.read_owned(8192, 512), Err(Errno::EINVAL));
+    assert_eq!(rig.device.write(u64::MAX - 511, &[0; 512]), Err(Errno::EINVAL));
+    rig.device.disk().set_read_only(super::disk::ReadOnly::Yes);
+    assert_eq!(rig.device.write(0, &[0; 512]), Err(Errno::EROFS));
+    assert_eq!(rig.device.discard(0, 512), Err(Errno::EROFS));
+    assert_eq!(rig.device.flush(), Ok(()));
+    assert_eq!(rig.fault.count(), 0);
+}
+
+#[test]
+fn a_slow_driver_holds_a_bounded_number_of_requests_and_the_rest_is_joined() {
+    let rig = Rig::new(7, 4 << 20);
+    *rig.slow.held.lock() = Some(Vec::new());
+    let done = Arc::new(AtomicUsize::new(0));
+    // Every other block: nothing touches.
+    let bios = (0..100).map(|block| {
+        let done = done.clone();
+        let count: Completion = Box::new(move |_, outcome| {
+            done.fetch_add(usize::from(outcome.is_ok()), Ordering::Relaxed);
+        });
+        Bio::new(Op::Write, block * 8192, 4096, vec![1; 4096], count)
+    });
+    rig.device.submit(bios.collect());
+    let counters = rig.device.disk().counters();
+    assert_eq!(counters.in_flight(), [0, 100]);
+    let held = rig.slow.held.lock().take().expect("requests are held");
+    assert_eq!((held.len(), done.load(Ordering::Relaxed)), (32, 0));
+    for bio in held {
+        rig.slow.submit(bio);
+    }
+    assert_eq!(done.load(Ordering::Relaxed), 100);
+    assert_eq!(counters.in_flight(), [0, 0]);
+}
