@@ -130,7 +130,9 @@ pub fn clone_without_command_makes_no_process() {
         .position(|w| w == [0xb8, 56, 0, 0, 0, 0x0f, 0x05])
         .expect("the clone") as u64
         + code.0;
-    let before = children_in_use();
+    // The fewest of some looks: a space may just be on its way out or into the pool.
+    let looks = || (0..5).map(|_| children_in_use()).min();
+    let before = looks();
     *thread.regs_mut() = Regs {
         rdi: 0x8011,
         rbx: DATA,
@@ -139,7 +141,7 @@ pub fn clone_without_command_makes_no_process() {
     let kicker = thread.kicker();
     let host = std::thread::spawn(move || thread.run());
     std::thread::sleep(Duration::from_millis(30));
-    assert_eq!(children_in_use(), before);
+    assert_eq!(looks(), before);
     // Meanwhile others fork.
     let (_other_space, mut other) = load_program(call_loop());
     drop(other.fork().expect("fork"));
