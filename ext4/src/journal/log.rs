@@ -39,7 +39,7 @@ pub(super) struct Log {
     pub(super) fs_blocks: u64,
     pub(super) data_errors: DataErrors,
     pub(super) recovery: Recovery,
-    pub(super) worker: Worker,
+    pub(super) worker: Arc<Worker>,
     /// One commit at a time.
     pub(super) committer: Turn,
     /// One writer of blocks to their homes.

@@ -249,7 +249,7 @@ impl Journal {
         result
     }
 
-    fn worker(&self) -> &Worker {
+    fn worker(&self) -> &Arc<Worker> {
         match &self.mode {
             Mode::Direct(direct) => &direct.worker,
             Mode::Log(log) => &log.worker,
@@ -278,8 +278,8 @@ impl Journal {
         }
     }
 
-    /// The thread has ended: who waits for it looks again.
-    fn thread_ended(&self) {
+    /// The thread commits nothing any more: who waits for it looks again.
+    fn thread_ends(&self) {
         if let Mode::Log(log) = &self.mode {
             log.changed.wake_all();
         }

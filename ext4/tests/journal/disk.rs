@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use ext4::Result;
 use ext4::buffer::BufferCache;
 use ext4::fault::{FaultDevice, Image};
 use ext4::journal::{Config, Features, Journal, Tid};
-use ext4::{Errno, Result};
 
 /// Bytes of a block.
 pub const BLOCK: usize = 1024;
@@ -114,6 +114,3 @@ pub fn feature_sets() -> Vec<Features> {
     }
     sets
 }
-
-/// What a stopped disk answers.
-pub const STOPPED: Errno = Errno::EIO;

@@ -1,6 +1,10 @@
-//! The journal against models, against crashes, and against e2fsck and debugfs.
+//! The journal against its rules, against models, against crashes, and against e2fsck and debugfs.
 
 mod disk;
+mod faults;
+mod hostile;
 mod image;
 mod judges;
 mod model;
+mod rules;
+mod threads;
