@@ -24,7 +24,8 @@ pub struct Config<'a> {
     pub superblock: u32,
     /// Journal block to block of the device. Asked once for each block while loading; an answer outside the device is refused.
     pub map: &'a dyn Fn(u32) -> Result<u64>,
-    /// Length of the file system in blocks: replay writes nowhere else.
+    /// Length of the file system in blocks: replay writes nowhere else. A driver that can grow a file system while it is mounted passes the device's
+    /// length, because the log may be ahead of the superblock.
     pub fs_blocks: u64,
     /// What the journal shall use from now on.
     pub features: Features,

@@ -79,7 +79,7 @@ pub const ERROR: usize = 0x20;
 /// Recognisable contents; every third stamp looks like a block of the journal's own.
 pub fn stamped(stamp: u32) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..BLOCK / 4).flat_map(|_| stamp.to_be_bytes()).collect();
-    if stamp % 3 == 0 {
+    if stamp.is_multiple_of(3) {
         bytes[..4].copy_from_slice(&0xC03B_3998u32.to_be_bytes());
         bytes[4..8].copy_from_slice(&(stamp % 5 + 1).to_be_bytes());
     }

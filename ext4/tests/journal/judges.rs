@@ -233,7 +233,7 @@ fn logdump_reads_what_we_have_written() {
 fn journals_written_by_debugfs_are_replayed() {
     for kind in KINDS {
         for (open, sums) in [("jo", 0), ("jo -c -v 2", 8), ("jo -c -v 3", 0x10)] {
-            let mut subject = Subject::new(kind);
+            let subject = Subject::new(kind);
             // debugfs sets that flag itself, and would take a journal that has it as it is.
             debugfs(&subject.path, &["feature -needs_recovery"]);
             let size = subject.geometry.block_size;

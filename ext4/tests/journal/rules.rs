@@ -220,7 +220,25 @@ fn a_commit_takes_two_flushes_and_few_writes() {
 }
 
 #[test]
-fn without_barriers_nothing_is_flushed_but_sync_is_asked_to() {
+fn fsync_makes_data_durable_whether_its_transaction_is_new_or_old() {
+    let (device, journal) = fresh();
+    let tid = change(&journal, 1, 1).unwrap();
+    device.write(500 * BLOCK as u64, &stamped(1)).unwrap();
+    let before = device.requests();
+    journal.commit_with_data(tid).unwrap();
+    assert_eq!(block(&device.crash(0), 500), stamped(1));
+    assert_eq!(
+        device.requests() - before,
+        5,
+        "superblock, log, flush, commit block, flush: not one flush more"
+    );
+    device.write(500 * BLOCK as u64, &stamped(2)).unwrap();
+    journal.commit_with_data(tid).unwrap();
+    assert_eq!(block(&device.crash(0), 500), stamped(2));
+}
+
+#[test]
+fn without_barriers_nothing_is_flushed() {
     let device = FaultDevice::new(formatted(1));
     let mut config = config(Features::default());
     config.barrier = Barrier::None;

@@ -57,13 +57,13 @@ fn work(journal: &Journal, worker: u64, rounds: u32, acknowledged: &AtomicU32) {
         }
         let tid = handle.tid();
         drop(handle);
-        if (round + worker as u32) % 4 == 0 {
+        if (round + worker as u32).is_multiple_of(4) {
             if journal.commit(tid).is_err() {
                 return;
             }
             acknowledged.fetch_max(round, Ordering::SeqCst);
         }
-        if (round + worker as u32) % 97 == 0 && journal.sync().is_err() {
+        if (round + worker as u32).is_multiple_of(97) && journal.sync().is_err() {
             return;
         }
     }
