@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use arch_um::sync::Interruptible;
 
-use super::log::{Log, State};
+use super::log::{Log, Phase, State};
 use super::transaction::{Callback, Running, cost, revoke_blocks};
 use super::{JBD2, OrderedData, Tid};
 use crate::buffer::Buffer;
@@ -75,14 +75,15 @@ impl Log {
 
     /// A handle ends; `credits` of its promise were not used.
     pub(super) fn end(&self, credits: u32) {
-        let last = {
+        let awaited = {
             let mut state = self.state.lock();
+            let closing = state.locked || state.phase != Phase::Open;
             let Some(running) = state.running.as_mut() else { return };
             running.handles -= 1;
             running.promised -= credits;
-            running.handles == 0
+            running.handles == 0 && closing
         };
-        if last {
+        if awaited {
             self.changed.wake_all();
         }
     }

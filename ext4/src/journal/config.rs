@@ -37,7 +37,8 @@ pub struct Config<'a> {
     pub data_errors: DataErrors,
     /// Applies fast commits found in the journal. `None`: such a journal is refused before anything is written.
     pub fast_commits: Option<&'a mut dyn FastCommits>,
-    /// Told once when the journal aborts by itself, by the thread that noticed, with no lock held: `errors=` is the file system's affair.
+    /// Told once when the journal aborts by itself, by the thread that noticed, with no lock of the journal held: `errors=` is the file system's affair. It may
+    /// not wait for the journal.
     pub on_abort: Box<dyn Fn(Errno) + Send + Sync>,
 }
 

@@ -1,6 +1,7 @@
 //! The journal against its rules, against models, against crashes, and against e2fsck and debugfs.
 
 mod disk;
+mod fast;
 mod faults;
 mod hostile;
 mod image;
