@@ -7,5 +7,6 @@ mod hostile;
 mod image;
 mod judges;
 mod model;
+mod races;
 mod rules;
 mod threads;

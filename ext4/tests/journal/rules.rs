@@ -44,9 +44,13 @@ fn data(device: &Arc<FaultDevice>, result: Result<()>) -> Arc<Data> {
 
 #[test]
 fn ordered_data_is_durable_whenever_its_transaction_is() {
-    for seed in 2..200 {
+    for (features, seed) in feature_sets()
+        .into_iter()
+        .flat_map(|features| (2..60).map(move |seed| (features, seed)))
+    {
         for stop in 0..8 {
-            let (device, journal) = fresh();
+            let device = FaultDevice::new(formatted(1));
+            let journal = load(&device, features).unwrap();
             device.stop_at(stop);
             let mut handle = journal.begin(1).unwrap();
             let buffer = journal.buffers().get(3).unwrap();
@@ -59,14 +63,15 @@ fn ordered_data_is_durable_whenever_its_transaction_is() {
             let tid = handle.tid();
             drop(handle);
             let _ = journal.commit(tid);
-            assert!(
-                data.written.load(Ordering::Relaxed) == 1,
-                "the same data is written once"
-            );
+            assert_eq!(data.written.load(Ordering::Relaxed), 1, "the same data is written once");
             let after = FaultDevice::new(device.crash(seed));
-            load(&after, Features::default()).unwrap();
+            let journal = load(&after, features).unwrap();
             if block(&after.image(), 3) == stamped(4) {
                 assert_eq!(block(&after.image(), 500), stamped(77), "stop {stop}, seed {seed}");
+            }
+            // An incomplete transaction's number is not used again.
+            if superblock_word(&device.crash(seed), START) != 0 {
+                assert_ne!(change(&journal, 3, 3).unwrap(), tid);
             }
         }
     }
