@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use arch_um::sync::Interruptible;
 
-use super::log::{Log, State};
+use super::log::{Log, Phase, State};
 use super::transaction::{Callback, Running, cost, revoke_blocks};
 use super::{JBD2, OrderedData, Tid};
 use crate::buffer::Buffer;
@@ -52,7 +52,7 @@ impl Log {
         if state.locked {
             return Ok(Err(Obstacle::Locked));
         }
-        let (largest, free, tid) = (self.largest(state), state.ring.free(), state.next_tid());
+        let (largest, free, tid) = (self.largest(), state.ring.free(), state.next_tid());
         let running = state.running.get_or_insert_with(|| Running::new(tid));
         let need = running.cost_with(&self.format, credits);
         if need > largest {
@@ -75,14 +75,15 @@ impl Log {
 
     /// A handle ends; `credits` of its promise were not used.
     pub(super) fn end(&self, credits: u32) {
-        let last = {
+        let awaited = {
             let mut state = self.state.lock();
+            let closing = state.locked || state.phase != Phase::Open;
             let Some(running) = state.running.as_mut() else { return };
             running.handles -= 1;
             running.promised -= credits;
-            running.handles == 0
+            running.handles == 0 && closing
         };
-        if last {
+        if awaited {
             self.changed.wake_all();
         }
     }
@@ -95,7 +96,7 @@ impl Log {
 
     fn try_extend(&self, state: &mut State, credits: u32) -> Result<()> {
         state.check()?;
-        let (largest, free, locked) = (self.largest(state), state.ring.free(), state.locked);
+        let (largest, free, locked) = (self.largest(), state.ring.free(), state.locked);
         let running = state.running.as_mut().ok_or(Errno::EROFS)?;
         // A transaction that is waited for should end, not grow.
         if locked || running.cost_with(&self.format, credits) > largest.min(free) {
@@ -109,7 +110,7 @@ impl Log {
     fn pay(&self, state: &mut State, credits: &mut u32, count: u32) -> Result<()> {
         if *credits < count {
             let more = count - *credits;
-            let room = self.largest(state).min(state.ring.free());
+            let room = self.largest().min(state.ring.free());
             let running = state.running.as_mut().ok_or(Errno::EROFS)?;
             if running.cost_with(&self.format, more) > room {
                 log::error!("{JBD2}{}: a handle has run out of credits", self.name);

@@ -24,7 +24,8 @@ pub struct Config<'a> {
     pub superblock: u32,
     /// Journal block to block of the device. Asked once for each block while loading; an answer outside the device is refused.
     pub map: &'a dyn Fn(u32) -> Result<u64>,
-    /// Length of the file system in blocks: replay writes nowhere else.
+    /// Length of the file system in blocks: replay writes nowhere else. A driver that can grow a file system while it is mounted passes the device's
+    /// length, because the log may be ahead of the superblock.
     pub fs_blocks: u64,
     /// What the journal shall use from now on.
     pub features: Features,
@@ -36,7 +37,8 @@ pub struct Config<'a> {
     pub data_errors: DataErrors,
     /// Applies fast commits found in the journal. `None`: such a journal is refused before anything is written.
     pub fast_commits: Option<&'a mut dyn FastCommits>,
-    /// Told once when the journal aborts by itself, by the thread that noticed, with no lock held: `errors=` is the file system's affair.
+    /// Told once when the journal aborts by itself, by the thread that noticed, with no lock of the journal held: `errors=` is the file system's affair. It may
+    /// not wait for the journal.
     pub on_abort: Box<dyn Fn(Errno) + Send + Sync>,
 }
 

@@ -23,7 +23,7 @@ const MOST_DIRTY: usize = 8 << 20;
 /// Changed blocks of a file system without a journal.
 pub(super) struct Direct {
     pub(super) buffers: Arc<BufferCache>,
-    pub(super) worker: Worker,
+    pub(super) worker: Arc<Worker>,
     state: SpinLock<State>,
     /// In nanoseconds.
     interval: AtomicU64,

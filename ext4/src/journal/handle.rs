@@ -72,7 +72,8 @@ impl<'a> Handle<'a> {
         Ok(())
     }
 
-    /// Changes a block. The change belongs to this transaction. Costs a credit the first time in a transaction.
+    /// Changes a block. The change belongs to this transaction. Costs a credit the first time in a transaction. `change` must be short and may take no
+    /// lock.
     ///
     /// # Errors
     /// Nothing has been changed. `EROFS` after an abort, `ENOSPC` out of credits with no room for more, `EUCLEAN` for a block outside of the file system.

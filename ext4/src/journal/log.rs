@@ -39,7 +39,7 @@ pub(super) struct Log {
     pub(super) fs_blocks: u64,
     pub(super) data_errors: DataErrors,
     pub(super) recovery: Recovery,
-    pub(super) worker: Worker,
+    pub(super) worker: Arc<Worker>,
     /// One commit at a time.
     pub(super) committer: Turn,
     /// One writer of blocks to their homes.
@@ -47,7 +47,7 @@ pub(super) struct Log {
     pub(super) state: SpinLock<State>,
     /// Anything in `state` that somebody may wait for has changed.
     pub(super) changed: WaitQueue,
-    external: External,
+    pub(super) external: External,
     barrier: Barrier,
     on_abort: Box<dyn Fn(Errno) + Send + Sync>,
     superblock_at: u32,
@@ -60,7 +60,7 @@ pub(super) struct Log {
 
 /// Whether the journal has a device of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum External {
+pub(super) enum External {
     Yes,
     No,
 }
@@ -224,13 +224,13 @@ impl Log {
     }
 
     /// The largest transaction: a quarter of the log, as in JBD2.
-    pub(super) fn largest(&self, state: &State) -> u32 {
-        state.ring.size() / 4
+    pub(super) fn largest(&self) -> u32 {
+        self.extent.size() / 4
     }
 
     /// The most credits one handle may have.
     pub(super) fn max_credits(&self) -> u32 {
-        let largest = self.largest(&self.state.lock());
+        let largest = self.largest();
         let descriptors = largest.div_ceil(self.format.tags_per_descriptor() as u32) + 1;
         // One block for the commit record, one for revoke records of the handle itself.
         let credits = largest.saturating_sub(descriptors + 2);

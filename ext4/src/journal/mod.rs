@@ -212,11 +212,21 @@ impl Journal {
         }
     }
 
-    /// Returns when transaction `tid` and all before it are on stable storage; parallel callers share one commit. `EIO` if it cannot get there.
+    /// Returns when transaction `tid` and all before it are on stable storage; parallel callers share one commit. `EIO` if it cannot get there. If it is there
+    /// already, the device is not flushed: see [`commit_with_data`](Self::commit_with_data).
     pub fn commit(&self, tid: Tid) -> Result<()> {
         match &self.mode {
             Mode::Direct(direct) => direct.sync(),
             Mode::Log(log) => log.commit(tid),
+        }
+    }
+
+    /// `fsync(2)`: [`commit`](Self::commit), and what the caller has written to the device before the call is on stable storage, too. Flushes once more
+    /// only if the commit did not do it.
+    pub fn commit_with_data(&self, tid: Tid) -> Result<()> {
+        match &self.mode {
+            Mode::Direct(direct) => direct.sync(),
+            Mode::Log(log) => log.commit_with_data(tid),
         }
     }
 
@@ -249,7 +259,7 @@ impl Journal {
         result
     }
 
-    fn worker(&self) -> &Worker {
+    fn worker(&self) -> &Arc<Worker> {
         match &self.mode {
             Mode::Direct(direct) => &direct.worker,
             Mode::Log(log) => &log.worker,
@@ -278,8 +288,8 @@ impl Journal {
         }
     }
 
-    /// The thread has ended: who waits for it looks again.
-    fn thread_ended(&self) {
+    /// The thread commits nothing any more: who waits for it looks again.
+    fn thread_ends(&self) {
         if let Mode::Log(log) = &self.mode {
             log.changed.wake_all();
         }

@@ -29,11 +29,11 @@ enum Stage {
 }
 
 impl Worker {
-    pub(super) const fn new() -> Worker {
-        Worker {
+    pub(super) fn new() -> Arc<Worker> {
+        Arc::new(Worker {
             stage: SpinLock::new(&order::LEAF, Stage::Absent),
             queue: WaitQueue::new(),
-        }
+        })
     }
 
     /// Asks the thread to commit `tid`. False: there is none.
@@ -69,6 +69,11 @@ impl Worker {
         self.queue.wake_all();
         let gone = || (*self.stage.lock() == Stage::Absent).then_some(());
         let _ = self.queue.wait_until(Interruptible::No, None, gone);
+    }
+
+    fn ended(&self) {
+        *self.stage.lock() = Stage::Absent;
+        self.queue.wake_all();
     }
 
     /// Sleeps until a commit is wanted or `deadline`; what is wanted.
@@ -113,14 +118,19 @@ impl Journal {
             }
             *stage = Stage::Running { wanted: None };
         }
-        let journal = self.clone();
-        spawn(Box::new(move || journal.run())).inspect_err(|_| {
+        let (journal, worker) = (self.clone(), self.worker().clone());
+        let run = move || {
+            journal.run(&worker);
+            // Who waits for the end may rely on that the device is not held here any more.
+            drop(journal);
+            worker.ended();
+        };
+        spawn(Box::new(run)).inspect_err(|_| {
             *self.worker().stage.lock() = Stage::Absent;
         })
     }
 
-    fn run(&self) {
-        let worker = self.worker();
+    fn run(&self, worker: &Worker) {
         loop {
             let sleep = self.time_to_tick().max(SHORTEST);
             match worker.next(Instant::now().saturating_add(sleep)) {
@@ -129,8 +139,7 @@ impl Journal {
                 Turnout::End => break,
             }
         }
-        *worker.stage.lock() = Stage::Absent;
-        worker.queue.wake_all();
-        self.thread_ended();
+        // Who waits for a commit goes on by himself.
+        self.thread_ends();
     }
 }

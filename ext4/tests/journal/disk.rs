@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use ext4::Result;
 use ext4::buffer::BufferCache;
 use ext4::fault::{FaultDevice, Image};
 use ext4::journal::{Config, Features, Journal, Tid};
-use ext4::{Errno, Result};
 
 /// Bytes of a block.
 pub const BLOCK: usize = 1024;
@@ -79,7 +79,7 @@ pub const ERROR: usize = 0x20;
 /// Recognisable contents; every third stamp looks like a block of the journal's own.
 pub fn stamped(stamp: u32) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..BLOCK / 4).flat_map(|_| stamp.to_be_bytes()).collect();
-    if stamp % 3 == 0 {
+    if stamp.is_multiple_of(3) {
         bytes[..4].copy_from_slice(&0xC03B_3998u32.to_be_bytes());
         bytes[4..8].copy_from_slice(&(stamp % 5 + 1).to_be_bytes());
     }
@@ -114,6 +114,3 @@ pub fn feature_sets() -> Vec<Features> {
     }
     sets
 }
-
-/// What a stopped disk answers.
-pub const STOPPED: Errno = Errno::EIO;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ext4::buffer::BufferCache;
 use ext4::fault::{FaultDevice, Image};
-use ext4::journal::{Checksums, CommitOrder, Features, Freed, Journal, Numbers};
+use ext4::journal::{Checksums, CommitOrder, Config, Features, Freed, Journal, Numbers};
 
 use crate::image::{
     Geometry, JOURNAL_INODE, Scratch, arena_inode, debugfs, judge, load_file, make, replay_by_e2fsck, run, store_file,
@@ -233,7 +233,7 @@ fn logdump_reads_what_we_have_written() {
 fn journals_written_by_debugfs_are_replayed() {
     for kind in KINDS {
         for (open, sums) in [("jo", 0), ("jo -c -v 2", 8), ("jo -c -v 3", 0x10)] {
-            let mut subject = Subject::new(kind);
+            let subject = Subject::new(kind);
             // debugfs sets that flag itself, and would take a journal that has it as it is.
             debugfs(&subject.path, &["feature -needs_recovery"]);
             let size = subject.geometry.block_size;
@@ -319,4 +319,102 @@ fn the_file_systems_own_superblock_goes_through_the_log() {
     replay_by_e2fsck(&subject.path);
     let (_, text) = run("dumpe2fs", &["-h", subject.path.to_str().unwrap()]);
     assert!(text.contains("replayed"), "{text}");
+}
+
+/// Damage in the log: wherever both of us accept what is left, we make the same of it.
+#[test]
+fn e2fsck_and_we_agree_on_damaged_logs() {
+    let mut accepted = 0;
+    for kind in [KINDS[0], KINDS[2], KINDS[4]] {
+        let subject = Subject::new(kind);
+        let device = subject.device();
+        let journal = subject.geometry.journal(&device, subject.features).unwrap();
+        subject.work(&journal, 12).unwrap();
+        let crashed = device.crash(1);
+        let log = subject.geometry.file(&crashed, JOURNAL_INODE);
+        for seed in 0..12u64 {
+            let mut image = crashed.clone();
+            let dice =
+                |salt: u64, sides: u64| (seed * 7 + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) % sides;
+            let at = log[1 + dice(1, 150) as usize] * subject.geometry.block_size as u64 + dice(2, 24) * 4;
+            let word = [0u32, 1, 2, 0xC03B_3998, 0x0100_0000, u32::MAX][dice(3, 6) as usize];
+            assert!(image.write(at, &word.to_be_bytes()));
+            let ours = FaultDevice::new(image.clone());
+            let loaded = subject.geometry.journal(&ours, subject.features);
+            let path = subject.scratch.path("damaged");
+            store_file(&image, &path);
+            let (code, text) = run("e2fsck", &["-fy", path.to_str().unwrap()]);
+            let complains = code > 1
+                || ["corrupt", "checksum", "FIXED", "rror"]
+                    .iter()
+                    .any(|word| text.contains(word));
+            if loaded.is_err() || complains {
+                continue;
+            }
+            accepted += 1;
+            let theirs = load_file(&path);
+            for number in &subject.arena {
+                assert_eq!(
+                    subject.geometry.block(&ours.image(), *number),
+                    subject.geometry.block(&theirs, *number),
+                    "{kind}, seed {seed}: block {number}: {text}"
+                );
+            }
+        }
+    }
+    assert!(accepted > 10, "{accepted}");
+}
+
+/// A journal on its own device as mke2fs makes it: numbered from the device's start, its superblock behind the file system's.
+#[test]
+fn an_external_journal_of_mke2fs_is_used() {
+    let scratch = Scratch::new();
+    for (size, superblock) in [(1024, 2), (4096, 1)] {
+        let path = scratch.path("log");
+        let (code, text) = run(
+            "mke2fs",
+            &[
+                "-q",
+                "-F",
+                "-O",
+                "journal_dev",
+                "-b",
+                &size.to_string(),
+                path.to_str().unwrap(),
+                "16M",
+            ],
+        );
+        assert_eq!(code, 0, "{text}");
+        let open = |home: &std::sync::Arc<FaultDevice>, log: &std::sync::Arc<FaultDevice>| {
+            let mut config = Config::new("log".into(), (16 << 20) / size, 4096, &|block| Ok(u64::from(block)));
+            config.device = Some(log.clone());
+            config.superblock = superblock;
+            Journal::load(BufferCache::new(home.clone(), size as usize), config)
+        };
+        let (home, log) = (
+            FaultDevice::new(Image::new(4096 * size)),
+            FaultDevice::new(load_file(&path)),
+        );
+        let journal = open(&home, &log).unwrap();
+        let mut handle = journal.begin(1).unwrap();
+        let buffer = journal.buffers().get(77).unwrap();
+        handle.modify(&buffer, |bytes| bytes.fill(9)).unwrap();
+        let tid = handle.tid();
+        drop(handle);
+        journal.commit(tid).unwrap();
+        let (home, log) = (FaultDevice::new(home.crash(0)), FaultDevice::new(log.crash(0)));
+        let journal = open(&home, &log).unwrap();
+        assert_eq!(journal.recovery().replayed, 1);
+        let mut bytes = vec![0; size as usize];
+        assert!(home.crash(0).read(77 * size, &mut bytes));
+        assert_eq!(bytes, vec![9; size as usize]);
+        journal.close().unwrap();
+        // Nothing of the device's own file-system superblock is lost.
+        store_file(&log.image(), &path);
+        let (code, text) = run("dumpe2fs", &[path.to_str().unwrap()]);
+        assert!(
+            code == 0 && text.contains("journal_dev") && text.contains("Journal start:            0"),
+            "{text}"
+        );
+    }
 }

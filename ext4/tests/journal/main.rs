@@ -1,6 +1,12 @@
-//! The journal against models, against crashes, and against e2fsck and debugfs.
+//! The journal against its rules, against models, against crashes, and against e2fsck and debugfs.
 
 mod disk;
+mod fast;
+mod faults;
+mod hostile;
 mod image;
 mod judges;
 mod model;
+mod races;
+mod rules;
+mod threads;
