@@ -212,3 +212,137 @@ fn a_slow_driver_holds_a_bounded_number_of_requests_and_the_rest_is_joined() {
     assert_eq!(done.load(Ordering::Relaxed), 100);
     assert_eq!(counters.in_flight(), [0, 0]);
 }
+
+#[test]
+fn a_failed_write_back_is_told_once_and_written_by_the_next() {
+    let rig = Rig::new(8, 1 << 20);
+    let cache = rig.disk.cache();
+    cache.write(0, &mut SliceSource::new(&[9; 8192])).expect("it is cached");
+    rig.fault.fail(0, Errno::ENOSPC);
+    assert_eq!(cache.sync(), Err(Errno::ENOSPC));
+    assert_eq!(
+        cache.sync(),
+        Err(Errno::ENOSPC),
+        "nobody was told of the write-back's own error"
+    );
+    assert_eq!(cache.sync(), Ok(()));
+    assert_eq!(rig.fault.contents()[..8192], [9; 8192]);
+    assert_eq!(rig.fault.unflushed(), []);
+}
+
+#[test]
+fn partitions_are_counted_numbered_and_not_changed_under_their_users() {
+    let rig = Rig::new(9, 1 << 20);
+    let mut mbr = vec![0; 512];
+    for (index, start) in [(0, 8_u32), (1, 16)] {
+        let entry = &mut mbr[446 + index * 16..][..16];
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..16].copy_from_slice(&8_u32.to_le_bytes());
+    }
+    mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+    rig.device().write(0, &mbr).expect("memory");
+    assert_eq!(rig.disk.rescan(), Err(Errno::EINVAL), "not asked to look");
+    rig.disk.set_partition_scan(PartitionScan::Yes);
+    assert_eq!(rig.disk.rescan(), Ok(()));
+    let parts = rig.disk.parts();
+    assert_eq!(parts.len(), 2);
+    assert!(parts.iter().all(|part| part.dev().major == super::disk::EXTENDED_MAJOR));
+    assert!(parts[0].dev() != parts[1].dev());
+    assert_eq!(
+        BlockDevice::open(parts[0].dev(), Claim::Exclusive).err(),
+        Some(Errno::EBUSY)
+    );
+    let second = BlockDevice::open(parts[1].dev(), Claim::Shared).expect("it is there");
+    assert_eq!((second.start(), second.len()), (16 * 512, 8 * 512));
+    assert_eq!(second.read_owned(0, 512).expect("memory"), vec![16; 512]);
+    assert_eq!(
+        second.read_owned(8 * 512, 512),
+        Err(Errno::EINVAL),
+        "the end of the partition"
+    );
+    assert_eq!(
+        (parts[0].counters().fields()[2], parts[1].counters().fields()[2]),
+        (0, 1)
+    );
+    assert_eq!(rig.disk.rescan(), Err(Errno::EBUSY));
+    drop(second);
+    assert_eq!(rig.disk.rescan(), Ok(()));
+    assert!(
+        Arc::ptr_eq(&rig.disk.parts()[1], &parts[1]),
+        "what is where it was stays"
+    );
+    let gone = BlockDevice::open(parts[1].dev(), Claim::Shared).expect("it is there");
+    rig.disk.drop_partitions();
+    assert_eq!((gone.len(), gone.read_owned(0, 512)), (0, Err(Errno::EINVAL)));
+    assert_eq!(
+        BlockDevice::open(parts[1].dev(), Claim::Shared).err(),
+        Some(Errno::ENXIO)
+    );
+}
+
+proptest::proptest! {
+    /// Each request completes once, with its own bytes, however the driver mixes and refuses them.
+    #[test]
+    fn requests_come_back_once_and_right_in_any_order(
+        rounds in proptest::collection::vec(proptest::collection::vec((0_u64..64, 0_u8..4, 0_usize..8), 1..60), 1..6),
+        failing in proptest::collection::vec(0_u64..80, 0..4),
+    ) {
+        let rig = Rig::new(10, 64 * 4096);
+        let mut model = rig.fault.contents();
+        for skip in failing {
+            rig.fault.fail(skip, Errno::EIO);
+        }
+        for (round, requests) in rounds.into_iter().enumerate() {
+            *rig.slow.held.lock() = Some(Vec::new());
+            let outcomes: Arc<SpinLock<Vec<(u64, Op, Result<Vec<u8>>)>>> = Arc::new(SpinLock::new(&order::LEAF, Vec::new()));
+            let mut used = [false; 64];
+            let mut bios = Vec::new();
+            let mut mix = Vec::new();
+            for (block, kind, place) in requests {
+                // Requests under way at a time do not overlap: they have no order.
+                if core::mem::replace(&mut used[block as usize], true) {
+                    continue;
+                }
+                let (op, data) = match kind {
+                    0 => (Op::Write, vec![round as u8 + 100; 4096]),
+                    1 => (Op::Discard, vec![]),
+                    _ => (Op::Read, vec![0; 4096]),
+                };
+                let seen = outcomes.clone();
+                let done: Completion = Box::new(move |mut bio, outcome| {
+                    seen.lock().push((block, op, outcome.map(|()| core::mem::take(&mut bio.data))));
+                });
+                bios.push(Bio::new(op, block * 4096, 4096, data, done));
+                mix.push(place);
+            }
+            let count = bios.len();
+            rig.device().submit(bios);
+            let mut held = rig.slow.held.lock().take().expect("requests are held");
+            for place in mix {
+                if !held.is_empty() {
+                    let bio = held.swap_remove(place % held.len());
+                    rig.slow.submit(bio);
+                }
+            }
+            for bio in held {
+                rig.slow.submit(bio);
+            }
+            let outcomes = core::mem::take(&mut *outcomes.lock());
+            assert_eq!(outcomes.len(), count);
+            let mut seen = [false; 64];
+            for (block, op, outcome) in outcomes {
+                assert!(!core::mem::replace(&mut seen[block as usize], true));
+                let place = block as usize * 4096..(block as usize + 1) * 4096;
+                match (op, outcome) {
+                    (Op::Read, Ok(data)) => assert!(data == model[place]),
+                    (Op::Write, Ok(_)) => model[place].fill(round as u8 + 100),
+                    (Op::Discard, Ok(_)) => model[place].fill(0),
+                    (_, outcome) => assert_eq!(outcome, Err(Errno::EIO)),
+                }
+            }
+            assert!(rig.fault.contents() == model);
+            assert_eq!(rig.disk.counters().in_flight(), [0, 0]);
+        }
+    }
+}
