@@ -63,6 +63,14 @@ struct Chunk {
     valid: u64,
     dirty: u64,
     busy: u64,
+    /// Busy because they are being written back.
+    writing: u64,
+}
+
+impl Chunk {
+    fn is_blank(&self) -> bool {
+        self.valid | self.dirty | self.busy == 0
+    }
 }
 
 /// Cached contents.
@@ -91,6 +99,7 @@ type Flag = fn(&mut Chunk) -> &mut u64;
 const VALID: Flag = |chunk| &mut chunk.valid;
 const DIRTY: Flag = |chunk| &mut chunk.dirty;
 const BUSY: Flag = |chunk| &mut chunk.busy;
+const WRITING: Flag = |chunk| &mut chunk.writing;
 
 impl Pages {
     fn get(&self, page: u64) -> (bool, bool, bool) {
@@ -126,6 +135,44 @@ impl Pages {
             page = last;
         }
         changed
+    }
+}
+
+impl Pages {
+    /// Whether a page of `range` has one of the flags that `flags` picks.
+    fn any(&self, range: &Range<u64>, flags: fn(&Chunk) -> u64) -> bool {
+        let first = range.start / 64;
+        let mut chunks = self.chunks.range(first..range.end.div_ceil(64).max(first));
+        chunks.any(|(&index, chunk)| {
+            let from = range.start.saturating_sub(index * 64);
+            let to = (range.end - index * 64).min(64);
+            let mask = (u64::MAX << from) & (u64::MAX >> (64 - to));
+            flags(chunk) & mask != 0
+        })
+    }
+
+    /// The pages of `range` that are valid and not dirty, in runs.
+    fn clean_runs(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for page in range {
+            if !matches!(self.get(page), (true, false, _)) {
+                continue;
+            }
+            match runs.last_mut() {
+                Some(run) if run.end == page => run.end += 1,
+                _ => runs.push(page..page + 1),
+            }
+        }
+        runs
+    }
+
+    /// Forgets chunks of `range` that say nothing.
+    fn prune(&mut self, range: &Range<u64>) {
+        for index in range.start / 64..range.end.div_ceil(64) {
+            if self.chunks.get(&index).is_some_and(Chunk::is_blank) {
+                self.chunks.remove(&index);
+            }
+        }
     }
 }
 
@@ -399,17 +446,19 @@ impl PageCache {
             let run = self
                 .settled
                 .wait_until(Interruptible::No, None, || self.claim_dirty(from..range.end))?;
-            let Some(run) = run else { return Ok(()) };
+            let Some(run) = run else { break };
             let at = run.start * PAGE;
             let count = (run.end * PAGE).min(self.len()).saturating_sub(at);
             let cleaned = self.clean(at..at + count);
             let mut data = vec![0; count as usize];
-            let written = self
-                .memory
-                .read_at(&mut data, at)
-                .and_then(|_| self.backing.write_owned(at, data));
+            let written = match self.memory.read_at(&mut data, at) {
+                // The contents became shorter.
+                _ if count == 0 => Ok(()),
+                read => read.and_then(|_| self.backing.write_owned(at, data)),
+            };
             let mut pages = self.pages.lock();
             pages.mark(run.clone(), BUSY, Mark::Clear);
+            pages.mark(run.clone(), WRITING, Mark::Clear);
             if written.is_err() || cleaned == Cleaned::NotYet {
                 let again = pages.mark(run.clone(), DIRTY, Mark::Set);
                 self.dirty_pages.fetch_add(again, Ordering::Relaxed);
@@ -422,7 +471,11 @@ impl PageCache {
             written?;
             from = run.end;
         }
-        Ok(())
+        // What others have begun to write counts as well: it was dirty when the caller asked.
+        let written = || (!self.pages.lock().any(&range, |chunk| chunk.writing)).then_some(());
+        self.settled
+            .wait_until(Interruptible::No, None, written)
+            .map_err(Errno::from)
     }
 
     /// Takes the right to write the bytes `range` away from guests that map them, so that the next write tells.
@@ -447,11 +500,8 @@ impl PageCache {
 
     /// Whether a page of `range` (page numbers) is cached or on its way.
     fn holds(&self, range: &Range<u64>) -> bool {
-        let pages = self.pages.lock();
-        let mut chunks = pages
-            .chunks
-            .range(range.start / 64..range.end.div_ceil(64).max(range.start / 64));
-        chunks.any(|(_, chunk)| chunk.valid | chunk.dirty | chunk.busy != 0)
+        let any = |chunk: &Chunk| chunk.valid | chunk.dirty | chunk.busy;
+        self.pages.lock().any(range, any)
     }
 
     /// Before the bytes `range` are read at the backing around the cache: what is newer here is written there.
@@ -460,43 +510,48 @@ impl PageCache {
         if !self.holds(&pages) {
             return Ok(());
         }
-        self.write_back(pages.clone())?;
-        let quiet = || {
-            let state = self.pages.lock();
-            (!pages.clone().any(|page| state.get(page).2)).then_some(())
-        };
-        self.settled
-            .wait_until(Interruptible::No, None, quiet)
-            .map_err(Errno::from)
+        self.write_back(pages)
     }
 
-    /// After the bytes `range` were written at the backing around the cache: cached pages are read again, for guests may map them. Bytes of
-    /// these pages that were changed here since stay.
+    /// After the bytes `range` were written at the backing around the cache: clean pages of it are forgotten, or read again where guests map the
+    /// cache, who must not see zeros.
     pub fn refresh(&self, range: Range<u64>) -> Result<()> {
         let pages = range.start / PAGE..range.end.div_ceil(PAGE).min(self.len().div_ceil(PAGE));
-        if !self.holds(&pages) {
-            return Ok(());
-        }
-        for page in pages {
-            self.claim(page..page + 1)?;
-            let (valid, dirty, _) = self.pages.lock().get(page);
-            let at = page * PAGE;
-            let count = PAGE.min(self.len().saturating_sub(at)) as usize;
-            let read = if valid && !dirty {
-                let read = self.backing.read_owned(at, count);
-                read.and_then(|data| self.memory.write_at(&data, at))
-            } else {
-                Ok(())
-            };
-            let mut state = self.pages.lock();
-            state.mark(page..page + 1, BUSY, Mark::Clear);
-            if read.is_err() {
-                state.mark(page..page + 1, VALID, Mark::Clear);
+        let mut outcome = Ok(());
+        let mut from = pages.start;
+        while from < pages.end {
+            let part = from..pages.end.min(from + WINDOW / PAGE);
+            if self.holds(&part) {
+                self.claim(part.clone())?;
+                let clean = self.pages.lock().clean_runs(part.clone());
+                for run in clean {
+                    outcome = outcome.and(self.renew(run));
+                }
+                let mut state = self.pages.lock();
+                state.mark(part.clone(), BUSY, Mark::Clear);
+                state.prune(&part);
+                drop(state);
+                self.settled.wake_all();
             }
-            drop(state);
-            self.settled.wake_all();
+            from = part.end;
         }
-        Ok(())
+        outcome
+    }
+
+    /// Makes claimed, clean pages true again.
+    fn renew(&self, run: Range<u64>) -> Result<()> {
+        let at = run.start * PAGE;
+        let count = (run.end * PAGE).min(self.len()).saturating_sub(at);
+        let mut read = Ok(());
+        if self.is_mapped() {
+            let data = self.backing.read_owned(at, count as usize);
+            read = data.and_then(|data| self.memory.write_at(&data, at));
+            if read.is_ok() {
+                return Ok(());
+            }
+        }
+        self.pages.lock().mark(run.clone(), VALID, Mark::Clear);
+        read.and(self.memory.punch_hole(at..run.end * PAGE))
     }
 
     /// The first dirty run at or behind `range.start`, marked busy and clean. `Some(None)`: there is none. `None`: wait for one in flight.
@@ -527,6 +582,7 @@ impl PageCache {
         let cleaned = pages.mark(start..end, DIRTY, Mark::Clear);
         self.dirty_pages.fetch_sub(cleaned, Ordering::Relaxed);
         pages.mark(start..end, BUSY, Mark::Set);
+        pages.mark(start..end, WRITING, Mark::Set);
         Some(Some(start..end))
     }
 
@@ -565,9 +621,7 @@ impl PageCache {
         let dropped = state.mark(pages.clone(), DIRTY, Mark::Clear);
         self.dirty_pages.fetch_sub(dropped, Ordering::Relaxed);
         state.mark(pages, BUSY, Mark::Clear);
-        state
-            .chunks
-            .retain(|_, chunk| chunk.valid | chunk.dirty | chunk.busy != 0);
+        state.chunks.retain(|_, chunk| !chunk.is_blank());
         drop(state);
         self.settled.wake_all();
         punched
@@ -706,6 +760,18 @@ mod tests {
         disk.fail.store(0, Ordering::Relaxed);
         let _ = cache.sync();
         assert_eq!(disk.data.lock()[..4096], [9; 4096]);
+    }
+
+    #[test]
+    fn a_write_back_waits_for_the_one_that_is_under_way() {
+        let (_, cache) = disk(8192);
+        cache.write(0, &mut SliceSource::new(&[9; 4096])).expect("it is cached");
+        let run = cache.claim_dirty(0..u64::MAX);
+        assert_eq!(run, Some(Some(0..1)));
+        assert_eq!(cache.dirty_bytes(), 0);
+        assert!(cache.pages.lock().any(&(0..u64::MAX), |chunk| chunk.writing));
+        assert!(!cache.pages.lock().any(&(1..u64::MAX), |chunk| chunk.writing));
+        cache.write_back(1..u64::MAX).expect("nothing is written there");
     }
 
     #[test]

@@ -150,6 +150,10 @@ pub trait BlockDriver: Send + Sync {
     fn can_discard(&self) -> bool {
         false
     }
+    /// Whether a range reads as zeros after a discard: then a hole punched into the device file is one.
+    fn discard_zeroes(&self) -> bool {
+        false
+    }
     /// Its serial number.
     fn serial(&self) -> Option<String> {
         None

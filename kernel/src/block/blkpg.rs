@@ -1,8 +1,10 @@
 //! `BLKPG`: partitions told to the kernel one by one, as `partprobe(8)`, `parted(8)` and `partx(8)` do.
 
 use super::SECTOR;
-use super::disk::Disk;
+use super::device::BlockDevice;
+use super::ioctl::{admin, whole};
 use super::partition::Partition;
+use crate::syscall::Context;
 use crate::user::UserPtr;
 use crate::{Errno, Result};
 
@@ -13,17 +15,20 @@ const RESIZE_PARTITION: i32 = 3;
 /// `struct blkpg_ioctl_arg` is four words; the last is the address of the partition.
 const DATA_AT: u64 = 16;
 
-/// The request at `arg`, on the whole `disk`.
+/// The request at `arg`, on `device`.
 ///
 /// # Errors
-/// `EINVAL` for an unknown operation, a number below 1, bytes that are no whole sectors or not on the disk; `EBUSY` for a number or a place that is
-/// taken; `ENXIO` for a partition that is not there; `EFAULT`.
-pub fn request(disk: &Disk, arg: u64) -> Result<()> {
+/// `EFAULT`; `EACCES` for all but the administrator; `EINVAL` for an unknown operation, a partition instead of the disk, a number below 1, bytes that are no
+/// whole sectors or not on the disk; `EBUSY` for a number or a place that is taken, or that is open; `ENXIO` for a partition that is not there.
+pub fn request(device: &BlockDevice, cx: &Context, arg: u64) -> Result<()> {
     let operation: i32 = UserPtr::new(arg).read()?;
     let data: u64 = UserPtr::new(arg.wrapping_add(DATA_AT)).read()?;
+    admin(cx)?;
     // struct blkpg_partition: start, length, number, names that nobody reads.
     let [start, len]: [i64; 2] = UserPtr::new(data).read()?;
     let number: i32 = UserPtr::new(data.wrapping_add(16)).read()?;
+    whole(device)?;
+    let disk = device.disk();
     let number = u32::try_from(number)
         .ok()
         .filter(|&number| number > 0)

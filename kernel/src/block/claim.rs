@@ -23,7 +23,14 @@ pub enum Claim {
 
 /// The users of one disk and its partitions (number 0 is the disk).
 pub struct Users {
-    table: SpinLock<BTreeMap<u32, Use>>,
+    table: SpinLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    uses: BTreeMap<u32, Use>,
+    /// The disk is leaving: nobody comes in any more.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -35,15 +42,19 @@ struct Use {
 impl Default for Users {
     fn default() -> Self {
         Self {
-            table: SpinLock::new(&order::BLOCK_DEVICE, BTreeMap::new()),
+            table: SpinLock::new(&order::BLOCK_DEVICE, Table::default()),
         }
     }
 }
 
 impl Users {
-    /// Counts an opening of `number`. `EBUSY` when its claim cannot be had.
+    /// Counts an opening of `number`. `EBUSY` when its claim cannot be had, `ENXIO` when the disk is leaving.
     pub(super) fn enter(&self, number: u32, claim: Claim) -> Result<()> {
         let mut table = self.table.lock();
+        if table.gone {
+            return Err(Errno::ENXIO);
+        }
+        let table = &mut table.uses;
         if claim == Claim::Exclusive {
             let disturbs =
                 |(&other, held): (&u32, &Use)| held.claimed && (other == number || other == 0 || number == 0);
@@ -59,7 +70,7 @@ impl Users {
 
     /// Takes back what [`enter`](Self::enter) gave.
     pub(super) fn leave(&self, number: u32, claim: Claim) -> Left {
-        let mut table = self.table.lock();
+        let table = &mut self.table.lock().uses;
         if let Some(entry) = table.get_mut(&number) {
             entry.opens -= 1;
             entry.claimed &= claim == Claim::Shared;
@@ -70,15 +81,26 @@ impl Users {
         if table.is_empty() { Left::Nobody } else { Left::Others }
     }
 
+    /// Lets nobody in any more. `EBUSY` while somebody is in.
+    pub(super) fn retire(&self) -> Result<()> {
+        let mut table = self.table.lock();
+        if !table.uses.is_empty() {
+            return Err(Errno::EBUSY);
+        }
+        table.gone = true;
+        Ok(())
+    }
+
     /// How many openings there are of the disk and all partitions.
     pub fn count(&self) -> u32 {
-        self.table.lock().values().map(|held| held.opens).sum()
+        self.table.lock().uses.values().map(|held| held.opens).sum()
     }
 
     /// Whether `number` or what shares its bytes is claimed.
     pub fn is_claimed(&self, number: u32) -> bool {
         let table = self.table.lock();
         table
+            .uses
             .iter()
             .any(|(&other, held)| held.claimed && (other == number || other == 0 || number == 0))
     }
@@ -88,18 +110,19 @@ impl Users {
         let own = device.claim() == Claim::Exclusive;
         let table = self.table.lock();
         table
+            .uses
             .iter()
             .any(|(&number, held)| held.claimed && !(own && number == device.number()))
     }
 
     /// Whether partition `number` is open.
     pub(super) fn is_open(&self, number: u32) -> bool {
-        self.table.lock().contains_key(&number)
+        self.table.lock().uses.contains_key(&number)
     }
 
     /// Whether any partition is open.
     pub(super) fn partitions_are_open(&self) -> bool {
-        self.table.lock().keys().any(|&number| number > 0)
+        self.table.lock().uses.keys().any(|&number| number > 0)
     }
 }
 
@@ -129,7 +152,11 @@ mod tests {
         assert_eq!(users.enter(0, Claim::Exclusive), Ok(()));
         assert_eq!(users.enter(1, Claim::Exclusive), Err(Errno::EBUSY));
         assert_eq!(users.leave(0, Claim::Shared), Left::Others);
+        assert_eq!(users.retire(), Err(Errno::EBUSY));
         assert_eq!(users.leave(0, Claim::Exclusive), Left::Nobody);
         assert_eq!(users.enter(1, Claim::Exclusive), Ok(()));
+        assert_eq!(users.leave(1, Claim::Exclusive), Left::Nobody);
+        assert_eq!(users.retire(), Ok(()));
+        assert_eq!(users.enter(1, Claim::Shared), Err(Errno::ENXIO));
     }
 }

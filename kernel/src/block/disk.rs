@@ -518,11 +518,19 @@ pub fn register_with(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result
     Ok(disk)
 }
 
-/// Takes a disk away again: its name, its number, its partitions. What has it open keeps a disk without a name.
-pub fn unregister(disk: &Arc<Disk>) {
+/// Takes a disk away again: its name, its number, its partitions; what was dirty is written (mconsole's `remove`, `LOOP_CTL_REMOVE`).
+///
+/// # Errors
+/// `EBUSY` while the disk or a partition is open or mounted.
+pub fn unregister(disk: &Arc<Disk>) -> Result<()> {
+    disk.users.retire()?;
+    if let Err(error) = disk.cache.sync() {
+        log::error!("Buffer I/O error on dev {}, lost async page write: {error}", disk.name);
+    }
     disk.drop_partitions();
     device::retract(&disk.name);
     DISKS.lock().retain(|other| !Arc::ptr_eq(other, disk));
+    Ok(())
 }
 
 /// All disks, in the order they came.

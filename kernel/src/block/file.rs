@@ -17,7 +17,6 @@ const DIRECT_WINDOW: u64 = 4 << 20;
 
 const FALLOC_KEEP_SIZE: u32 = 1;
 const FALLOC_PUNCH_HOLE: u32 = 2;
-const FALLOC_NO_HIDE_STALE: u32 = 4;
 const FALLOC_ZERO_RANGE: u32 = 16;
 
 /// An open disk or partition.
@@ -179,8 +178,7 @@ impl FileOps for BlockFile {
 
     fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
         file.require(Access::WRITE)?;
-        let known = FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE | FALLOC_NO_HIDE_STALE;
-        if mode & !known != 0 {
+        if mode & !(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE) != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         let size = self.device.len();
@@ -193,14 +191,16 @@ impl FileOps for BlockFile {
         if self.device.is_read_only() {
             return Err(Errno::EPERM);
         }
-        const PUNCH: u32 = FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE;
-        const FORGET: u32 = PUNCH | FALLOC_NO_HIDE_STALE;
-        match mode & !(FALLOC_ZERO_RANGE * u32::from(mode & FALLOC_PUNCH_HOLE == 0)) {
-            0 | FALLOC_KEEP_SIZE if mode & FALLOC_ZERO_RANGE != 0 => self.device.write_zeroes(offset, end - offset),
-            PUNCH => self.device.write_zeroes(offset, end - offset),
-            FORGET => self.device.discard(offset, end - offset),
-            _ => Err(Errno::EOPNOTSUPP),
+        match mode & !FALLOC_KEEP_SIZE {
+            FALLOC_ZERO_RANGE => {}
+            FALLOC_PUNCH_HOLE if mode & FALLOC_KEEP_SIZE != 0 => {}
+            _ => return Err(Errno::EOPNOTSUPP),
         }
+        let driver = self.device.disk().driver();
+        if mode & FALLOC_PUNCH_HOLE != 0 && driver.can_discard() && driver.discard_zeroes() {
+            return self.device.discard(offset, end - offset);
+        }
+        self.device.write_zeroes(offset, end - offset)
     }
 
     fn end(&self, _file: &File) -> Result<u64> {

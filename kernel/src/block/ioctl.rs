@@ -1,5 +1,5 @@
-//! The block `ioctl`s: sizes, write protection, partitions, discards (`linux/fs.h`, `linux/hdreg.h`, `ioctl_blkdev`'s own source of errors:
-//! Linux's behaviour, tried out).
+//! The block `ioctl`s: sizes, write protection, partitions, discards (`linux/fs.h`,
+//! `linux/hdreg.h`). The errors are those that Linux's own give.
 
 use alloc::sync::Arc;
 
@@ -19,7 +19,7 @@ fn answer<T: Abi>(arg: u64, value: T) -> Result<()> {
 }
 
 /// What only the administrator may do: `EACCES` for others.
-fn admin(cx: &Context) -> Result<()> {
+pub(super) fn admin(cx: &Context) -> Result<()> {
     if cx.task().cred().capable(Capabilities::SYS_ADMIN) {
         Ok(())
     } else {
@@ -28,7 +28,7 @@ fn admin(cx: &Context) -> Result<()> {
 }
 
 /// What concerns all of a disk: `EINVAL` on a partition.
-fn whole(device: &BlockDevice) -> Result<()> {
+pub(super) fn whole(device: &BlockDevice) -> Result<()> {
     if device.number() == 0 {
         Ok(())
     } else {
@@ -82,11 +82,7 @@ pub(super) fn ioctl(device: &Arc<BlockDevice>, cx: &Context, file: &File, cmd: u
             disk.cache().write_back(0..u64::MAX)?;
             disk.rescan()?;
         }
-        BLKPG => {
-            admin(cx)?;
-            whole(device)?;
-            super::blkpg::request(disk, arg)?;
-        }
+        BLKPG => super::blkpg::request(device, cx, arg)?,
         BLKGETSIZE => answer(arg, device.len() / SECTOR)?,
         BLKGETSIZE64 => answer(arg, device.len())?,
         BLKFLSBUF => {

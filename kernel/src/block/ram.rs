@@ -13,8 +13,9 @@ use arch_um::sync::{LockClass, Mutex};
 use super::bio::{Bio, BlockDriver, Geometry, Op};
 use super::disk::{DiskInfo, PartitionScan, find, register_with};
 use super::parameters::{number, parameter};
-use crate::Result;
+use crate::fs::sysfs;
 use crate::vfs::DevT;
+use crate::{Result, seq};
 
 /// The block major number.
 pub const RAM_MAJOR: u32 = 1;
@@ -55,6 +56,10 @@ impl BlockDriver for RamDisk {
         false
     }
 
+    fn discard_zeroes(&self) -> bool {
+        true
+    }
+
     fn geometry(&self, _len: u64) -> Option<Geometry> {
         None
     }
@@ -62,6 +67,16 @@ impl BlockDriver for RamDisk {
 
 /// Takes `brd.rd_nr=`, `brd.rd_size=` and `ramdisk_size=` from the command line and makes the disks they ask for.
 pub(super) fn init(line: &str) {
+    let parameters = sysfs::dir("module/brd/parameters");
+    sysfs::attribute(&parameters, "rd_nr", |out| {
+        seq!(out, "{}\n", COUNT.load(Ordering::Relaxed));
+        Ok(())
+    });
+    sysfs::attribute(&parameters, "rd_size", |out| {
+        seq!(out, "{}\n", SIZE.load(Ordering::Relaxed));
+        Ok(())
+    });
+    sysfs::constant(&parameters, "max_part", "1");
     let count = number(parameter(line, "brd.rd_nr"));
     let size = number(parameter(line, "brd.rd_size")).or(number(parameter(line, "ramdisk_size")));
     if count.is_some() || size.is_some() {

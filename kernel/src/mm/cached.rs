@@ -287,11 +287,12 @@ impl Mm {
             (vma, window)
         };
         let Some(source) = source_of(&vma) else { return Ok(()) };
+        // Before the pages are filled: whoever would drop them from now on sees that they are mapped.
+        register(source, self);
         let valid = source.fill(vma.offset_of(window.start), vma.offset_of(window.end))?;
         if valid <= vma.offset_of(page) {
             return Err(Errno::ENXIO);
         }
-        register(source, self);
         let mut state = self.lock();
         let unchanged = state.tree.find(page).is_some_and(|now| {
             source_of(now).is_some_and(|other| Arc::ptr_eq(other, source))

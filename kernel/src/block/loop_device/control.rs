@@ -3,6 +3,7 @@
 //! Lock order: `LOOPS` is a leaf; adding and removing a device, which announce it, happen under `LIST_CHANGE`.
 
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::any::Any;
 
@@ -13,6 +14,7 @@ use super::{LOOP_MAJOR, LoopDevice};
 use crate::block::disk::{Disk, DiskInfo, PartitionScan, register_with, unregister};
 use crate::device::char::CharDriver;
 use crate::device::misc::{Minor, register_misc};
+use crate::fs::sysfs;
 use crate::syscall::Context;
 use crate::vfs::{DevT, File, FileOps, OpenFlags};
 use crate::{Errno, Result};
@@ -30,7 +32,12 @@ static LIST_CHANGE: Mutex<()> = Mutex::new(&CHANGE_CLASS, ());
 
 /// Makes the first `count` devices and /dev/loop-control.
 pub fn init(count: Option<u32>) {
-    for number in 0..count.unwrap_or(DEFAULT_COUNT).min(256) {
+    let count = count.unwrap_or(DEFAULT_COUNT).min(256);
+    let parameters = sysfs::dir("module/loop/parameters");
+    for (name, value) in [("max_loop", count), ("max_part", 0), ("hw_queue_depth", 128)] {
+        sysfs::constant(&parameters, name, value.to_string());
+    }
+    for number in 0..count {
         if let Err(error) = add(number) {
             log::error!("loop: /dev/loop{number} cannot be made: {error}");
         }
@@ -105,10 +112,10 @@ fn remove(number: u32) -> Result<u32> {
     let _one = LIST_CHANGE.lock();
     let device = find(number).ok_or(Errno::ENODEV)?;
     let disk = device.disk()?;
-    if device.binding().is_some() || disk.users().count() > 0 {
+    if device.binding().is_some() {
         return Err(Errno::EBUSY);
     }
-    unregister(&disk);
+    unregister(&disk)?;
     LOOPS.lock().remove(&number);
     Ok(number)
 }

@@ -135,6 +135,9 @@ impl LoopDevice {
 
     /// `EINVAL` unless `file` is a regular file or a block device; `EBADF` when this device lies below it.
     fn check_file(&self, file: &File) -> Result<()> {
+        if file.is_path_only() {
+            return Err(Errno::EBADF);
+        }
         let kind = file.path().map(|path| path.dentry.kind());
         if !matches!(kind, Some(FileType::Regular | FileType::BlockDevice)) {
             return Err(Errno::EINVAL);
@@ -336,6 +339,10 @@ impl BlockDriver for LoopDevice {
             // ENXIO: somebody else was faster.
             let _ = self.clear();
         }
+    }
+
+    fn discard_zeroes(&self) -> bool {
+        true
     }
 
     fn geometry(&self, _len: u64) -> Option<Geometry> {

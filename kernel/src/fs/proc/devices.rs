@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::block::disk::disks;
+use crate::block::disk::{EXTENDED_MAJOR, disks};
 use crate::device::{char, misc, node};
 use crate::fs::pseudo::{Seq, Tree};
 use crate::tty::console;
@@ -28,7 +28,7 @@ fn devices(out: &mut Seq) -> Result<()> {
     for (major, name) in char::char_majors() {
         seq!(out, "{major:3} {name}\n");
     }
-    seq!(out, "\nBlock devices:\n");
+    seq!(out, "\nBlock devices:\n{EXTENDED_MAJOR:3} blkext\n");
     let majors: BTreeSet<(u32, String)> = disks()
         .iter()
         .map(|disk| (disk.dev().major, driver_name(disk.name()).into()))
