@@ -372,6 +372,21 @@ fn a_block_device_of_the_host_is_a_disk() {
 }
 
 #[test]
+fn a_disk_tells_programs_of_old_what_real_uml_tells_them() {
+    let scratch = Scratch::new();
+    let disk = image(&scratch, "disk", 64 * MIB);
+    let script = "python3 -c 'import fcntl, struct
+disk = open(\"/dev/ubda\")
+print(struct.unpack(\"<256H\", fcntl.ioctl(disk, 0x30d, bytes(512))))
+print(struct.unpack(\"<BBHQ\", fcntl.ioctl(disk, 0x301, bytes(16))[:4] + fcntl.ioctl(disk, 0x301, bytes(16))[8:]))'
+        for size in bsz pbsz ss iomin size64; do blockdev --get$size /dev/ubda; done";
+    let (uml, console) = in_uml(&[ubda(&disk)], script);
+    let ours = with_disks(&[ubda(&disk)], script).0.output;
+    assert_eq!(ours, uml, "{console}");
+    assert!(ours.contains("(0, 32, 0, 128, 0, 0, 32, 0,"), "{ours}");
+}
+
+#[test]
 fn a_length_that_is_no_whole_sector_is_rounded_up_with_zeros() {
     let scratch = Scratch::new();
     let disk = scratch.path().join("disk");

@@ -140,7 +140,7 @@ pub fn remove(number: u32) -> Result<(), Refusal> {
     let Some(disk) = table.disks.get(&number) else {
         return Err(Refusal::new(Errno::ENODEV, "Device doesn't exist"));
     };
-    if disk.disk.openers() > 0 {
+    if disk.disk.users().count() > 0 {
         return Err(Refusal::new(Errno::EBUSY, "Device is currently open"));
     }
     disk.disk.cache().sync().map_err(|errno| {

@@ -8,12 +8,17 @@ use arch_um::Errno;
 use arch_um::host::image::{Cached, Durability};
 use arch_um::sync::{SpinLock, order};
 use arch_um::time::{Instant, Timer};
-use kernel::block::{Bio, BlockDriver, Op};
+use kernel::block::{Bio, BioFlags, BlockDevice, BlockDriver, Op};
+use kernel::syscall::Context;
+use kernel::user::UserPtr;
+use kernel::vfs::File;
 
 use crate::engine;
 use crate::spec::{Flags, Spec};
 use crate::store::Store;
 
+/// Asks for an ATA disk's identification (`linux/hdreg.h`).
+const HDIO_GET_IDENTITY: u32 = 0x030d;
 /// Zeros written at a time where the host cannot make a hole.
 const ZEROS: usize = 64 * 1024;
 /// How long something may be in memory only when the guest does not flush.
@@ -103,8 +108,37 @@ impl BlockDriver for UbdDriver {
         self.served.discards.load(Ordering::Relaxed)
     }
 
+    fn can_fua(&self) -> bool {
+        true
+    }
+
     fn serial(&self) -> Option<String> {
         self.serial.clone()
+    }
+
+    fn ioctl(
+        &self,
+        device: &Arc<BlockDevice>,
+        _cx: &Context,
+        _file: &File,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<usize, Errno> {
+        if cmd != HDIO_GET_IDENTITY {
+            return Err(Errno::ENOTTY);
+        }
+        let geometry = self.geometry(device.disk().len()).ok_or(Errno::ENOTTY)?;
+        // Words of an ATA identification: what UML fills in, the rest is zero.
+        let mut identity = [0; 512];
+        for (word, value) in [
+            (1, geometry.cylinders),
+            (3, geometry.heads.into()),
+            (6, geometry.sectors.into()),
+        ] {
+            identity[word * 2..][..2].copy_from_slice(&u16::to_le_bytes(value));
+        }
+        UserPtr::<[u8; 512]>::new(arg).write(&identity)?;
+        Ok(0)
     }
 }
 
@@ -123,6 +157,7 @@ impl Served {
         let store = self.store.lock().clone().ok_or(Errno::EIO)?;
         let outcome = match bio.op {
             Op::Read => store.read(bio.offset, &mut bio.data),
+            Op::Write if bio.flags.contains(BioFlags::FUA) => store.write(bio.offset, &bio.data, Durability::Stable),
             Op::Write => store.write(bio.offset, &bio.data, Durability::Cached),
             Op::Flush => store.flush(),
             Op::Discard => self.discard(&*store, bio.offset, bio.len),

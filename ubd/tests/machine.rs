@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arch_um::Errno;
-use kernel::block::{self, Disk, Op};
+use kernel::block::{self, BioFlags, BlockDevice, Claim, Disk};
 use kernel::io::{SliceSink, SliceSource};
 use kernel::vfs::DevT;
 
@@ -28,6 +28,10 @@ const TESTS: &[(&str, fn())] = &[
         a_throw_away_disk_never_writes_its_files,
     ),
     ("a_discard_is_refused_with_flag_t", a_discard_is_refused_with_flag_t),
+    (
+        "a_write_with_force_unit_access_is_complete_in_the_file",
+        a_write_with_force_unit_access_is_complete_in_the_file,
+    ),
 ];
 
 const HANG_GUARD: Duration = Duration::from_secs(60);
@@ -95,6 +99,10 @@ fn disk(number: u32) -> Arc<Disk> {
     block::disk::lookup(DevT::new(98, number * 16)).expect("a disk").0
 }
 
+fn device(number: u32) -> Arc<BlockDevice> {
+    BlockDevice::open(DevT::new(98, number * 16), Claim::Shared).expect("it opens")
+}
+
 fn absent(number: u32) -> bool {
     block::disk::lookup(DevT::new(98, number * 16)).is_err()
 }
@@ -137,7 +145,7 @@ fn disks_come_and_go() {
 fn a_disk_that_is_open_cannot_be_removed() {
     image("plain");
     ubd::config("p=plain").expect("it is added");
-    let open = block::file::open(DevT::new(98, 15 * 16)).expect("it opens");
+    let open = device(15);
     let refusal = ubd::remove(15).expect_err("it is open");
     assert_eq!(
         (refusal.errno(), refusal.text()),
@@ -240,25 +248,31 @@ fn a_discard_is_refused_with_flag_t() {
     image("keeps");
     ubd::config("a=trims").expect("it is added");
     ubd::config("bt=keeps").expect("it is added");
-    assert_eq!((disk(0).can_discard(), disk(1).can_discard()), (true, false));
-    disk(0).transfer(Op::Discard, 4096, 8192, vec![]).expect("it discards");
-    assert_eq!(
-        disk(1).transfer(Op::Discard, 4096, 8192, vec![]),
-        Err(Errno::EOPNOTSUPP)
-    );
-    for number in [0, 1] {
-        disk(number)
-            .transfer(Op::WriteZeroes, 65536, 70_144, vec![])
-            .expect("it zeros");
-        let zeroed = disk(number)
-            .transfer(Op::Read, 65536, 70_144, vec![0; 70_144])
-            .expect("it reads");
+    let (trims, keeps) = (device(0), device(1));
+    assert_eq!((trims.can_discard(), keeps.can_discard()), (true, false));
+    trims.discard(4096, 8192).expect("it discards");
+    assert_eq!(keeps.discard(4096, 8192), Err(Errno::EOPNOTSUPP));
+    for (device, byte) in [(trims, 0), (keeps, 7)] {
+        device.write_zeroes(65536, 70_144).expect("it zeros");
+        let mut zeroed = vec![1; 70_144];
+        device.read(65536, &mut zeroed).expect("it reads");
         assert!(zeroed.iter().all(|&byte| byte == 0));
-    }
-    for (number, byte) in [(0, 0), (1, 7)] {
-        let data = disk(number)
-            .transfer(Op::Read, 4096, 512, vec![1; 512])
-            .expect("it reads");
+        let mut data = [1; 512];
+        device.read(4096, &mut data).expect("it reads");
         assert_eq!(data, [byte; 512]);
     }
+}
+
+/// A write that is to be on stable storage has its bit in the COW file when it is done, without a flush.
+fn a_write_with_force_unit_access_is_complete_in_the_file() {
+    image("back");
+    ubd::config("a=cow,back").expect("it is added");
+    let device = device(0);
+    let bitmap = || fs::read("cow").expect("the COW file")[8192];
+    device.write(0, &[9; 512]).expect("it writes");
+    assert_eq!(bitmap(), 0);
+    let mut batch = device.batch();
+    batch.write_with(512, vec![9; 512], BioFlags::FUA);
+    batch.wait_all().expect("it writes");
+    assert_eq!(bitmap(), 3);
 }
