@@ -454,7 +454,7 @@ fn host_calls(scratch: &Scratch, word: &str, script: &str, file: &str) -> Vec<St
             "-s",
             "64",
             "-e",
-            "trace=openat,open,pwritev2,fdatasync",
+            "trace=openat,open,pwrite64,fdatasync",
             "-o",
         ])
         .under([&trace])
@@ -480,7 +480,7 @@ fn a_flush_of_the_guest_reaches_the_host_with_the_data_before_its_bit() {
         found.unwrap_or_else(|| panic!("{what}: {calls:#?}"))
     };
     // Sector 24 of the data, byte 3 of the bitmap.
-    let (data, bits) = (find(", 24576, 0) = 4096"), find(", 8192, 0) = 512"));
+    let (data, bits) = (find(", 4096, 24576) = 4096"), find(", 512, 8192) = 512"));
     let flushes =
         |range: std::ops::Range<usize>| calls[range].iter().filter(|call| call.contains("fdatasync(")).count();
     assert!(data < bits, "{calls:#?}");
@@ -489,7 +489,7 @@ fn a_flush_of_the_guest_reaches_the_host_with_the_data_before_its_bit() {
         "{calls:#?}"
     );
     let calls = host_calls(&scratch, "ubda=back", sync, "/back>");
-    let data = calls.iter().position(|call| call.contains(", 12288, 0) = 4096"));
+    let data = calls.iter().position(|call| call.contains(", 4096, 12288) = 4096"));
     let flush = calls.iter().rposition(|call| call.contains("fdatasync("));
     assert!(data.is_some() && data < flush, "{calls:#?}");
 }
