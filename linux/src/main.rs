@@ -1,10 +1,11 @@
 //! The executable: reads the command line, starts the machine, boots.
 //!
 //! * [`cmdline`]: options and parameters.  * [`boot`]: from the first kernel thread to init.  * [`instance`]: the directory of a named instance.
-//! * [`host_check`]: what is said and tried before the machine starts.
+//! * [`host_check`]: what is said and tried before the machine starts.  * [`cow_tools`]: `linux mkcow` and `linux moo`.
 
 mod boot;
 mod cmdline;
+mod cow_tools;
 mod host_check;
 mod instance;
 
@@ -13,7 +14,12 @@ use std::process::ExitCode;
 use cmdline::Request;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args_os()
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some(status) = cow_tools::run(&words) {
+        return status;
+    }
+    let words: Vec<String> = words
+        .iter()
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();

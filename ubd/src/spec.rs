@@ -1,4 +1,4 @@
-//! The words of the command line: `ubd<n><flags>=<file>[(:|,)<backing>][(:|,)<serial>]`, `ubd=sync`, `ubd=<major>`.
+//! The words of the command line: `ubd<n><flags>=<file>[(:|,)<backing>][(:|,)<serial>]`, `ubd=sync`, `ubd=throwaway[,<n>…]`, `ubd=<major>`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,9 +7,11 @@ use bitflags::bitflags;
 
 /// Disks are ubda to ubdp.
 pub const MOST_DISKS: u32 = 16;
+/// UML reads so many flag letters, with an `=` behind them.
+const MOST_FLAGS: usize = 6;
 
 bitflags! {
-    /// The flag letters.
+    /// How a disk is used: the flag letters, and what has no letter.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Flags: u8 {
         /// `r`: never written.
@@ -22,6 +24,8 @@ bitflags! {
         const SHARED = 8;
         /// `t`: discards are ignored.
         const NO_TRIM = 16;
+        /// `ubd=throwaway`: what is written is gone when the machine ends.
+        const THROW_AWAY = 32;
     }
 }
 
@@ -30,7 +34,7 @@ bitflags! {
 pub struct Spec {
     /// 0 for ubda.
     pub number: u32,
-    /// The flag letters.
+    /// How it is used.
     pub flags: Flags,
     /// The file; the copy-on-write file when there is a backing file.
     pub file: PathBuf,
@@ -63,6 +67,10 @@ impl Spec {
 pub enum Word {
     /// `=sync`: every disk is written at once.
     Sync,
+    /// `=throwaway`: what is written to any disk is gone at the end.
+    ThrowAllAway,
+    /// `=throwaway,<n>…`: the same for these disks.
+    ThrowAway(Vec<u32>),
     /// `=<number>`: the fake major of old.
     Major(String),
     /// A disk.
@@ -78,6 +86,10 @@ pub enum ParseError {
     Range,
     /// A letter that is no flag.
     Flag,
+    /// More flags than UML reads.
+    TooManyFlags,
+    /// Flags, and no file behind them.
+    Equals,
     /// No file name.
     File,
     /// `d` and a backing file.
@@ -90,6 +102,8 @@ impl fmt::Display for ParseError {
             Self::Number => "Couldn't parse device number",
             Self::Range => "Device number out of range (a to p, or 0 to 15)",
             Self::Flag => "Expected '=' or flag letter (r, s, c, t or d)",
+            Self::TooManyFlags => "Too many flags specified",
+            Self::Equals => "Missing '='",
             Self::File => "No file name given behind '='",
             Self::DataAndCow => "Can't specify both 'd' and a cow file",
         })
@@ -102,31 +116,30 @@ impl fmt::Display for ParseError {
 /// See [`ParseError`].
 pub fn parse(word: &str) -> Result<Word, ParseError> {
     if let Some(value) = word.strip_prefix('=') {
-        return match value {
-            "sync" => Ok(Word::Sync),
-            number if !number.is_empty() && number.chars().all(|digit| digit.is_ascii_digit()) => {
-                Ok(Word::Major(number.into()))
-            }
-            _ => Err(ParseError::Number),
-        };
+        return general(value);
     }
-    let (head, files) = word.split_once('=').ok_or(ParseError::Flag)?;
-    let (number, letters) = number(head)?;
+    let (number, rest) = number(word)?;
     if number >= MOST_DISKS {
         return Err(ParseError::Range);
     }
     let mut flags = Flags::empty();
-    for letter in letters.chars() {
+    let mut letters = rest.chars();
+    for seen in 0.. {
+        let letter = letters.next();
         flags |= match letter {
-            'r' => Flags::READ_ONLY,
-            's' => Flags::SYNC,
-            'd' => Flags::DATA,
-            'c' => Flags::SHARED,
-            't' => Flags::NO_TRIM,
-            _ => return Err(ParseError::Flag),
+            Some('=') if seen > MOST_FLAGS => return Err(ParseError::TooManyFlags),
+            Some('=') => break,
+            _ if seen > MOST_FLAGS => return Err(ParseError::Equals),
+            Some('r') => Flags::READ_ONLY,
+            Some('s') => Flags::SYNC,
+            Some('d') => Flags::DATA,
+            Some('c') => Flags::SHARED,
+            Some('t') => Flags::NO_TRIM,
+            Some(_) | None => return Err(ParseError::Flag),
         };
     }
-    let mut fields = files.splitn(3, [',', ':']);
+    let files = letters.as_str();
+    let mut fields = files.split([',', ':']);
     let mut field = || fields.next().filter(|text| !text.is_empty());
     let (file, backing, serial) = (field().ok_or(ParseError::File)?, field(), field());
     if backing.is_some() && flags.contains(Flags::DATA) {
@@ -141,18 +154,51 @@ pub fn parse(word: &str) -> Result<Word, ParseError> {
     }))
 }
 
-/// The disk's number and the letters behind it. A letter a–z, a decimal number, or a hexadecimal one with `0x`.
-fn number(head: &str) -> Result<(u32, &str), ParseError> {
-    let first = head.chars().next().ok_or(ParseError::Number)?;
-    if first.is_ascii_lowercase() {
-        return Ok((first as u32 - 'a' as u32, &head[1..]));
+/// What stands behind `ubd=`.
+fn general(value: &str) -> Result<Word, ParseError> {
+    let mut words = value.split([',', ':']);
+    match words.next() {
+        Some("sync") if value == "sync" => Ok(Word::Sync),
+        Some("throwaway") if value == "throwaway" => Ok(Word::ThrowAllAway),
+        Some("throwaway") => {
+            let numbers = words.map(|word| unit(word).ok_or(ParseError::Number));
+            numbers.collect::<Result<_, _>>().map(Word::ThrowAway)
+        }
+        Some(number) if !number.is_empty() && value.chars().all(|digit| digit.is_ascii_digit()) => {
+            Ok(Word::Major(number.into()))
+        }
+        _ => Err(ParseError::Number),
     }
-    let (digits, radix) = head.strip_prefix("0x").map_or((head, 10), |hex| (hex, 16));
+}
+
+/// The disk that `text` names, all of it: `b`, `1`, `0x1`.
+pub fn unit(text: &str) -> Option<u32> {
+    match number(text) {
+        Ok((number, "")) if number < MOST_DISKS => Some(number),
+        _ => None,
+    }
+}
+
+/// The disk's number and what stands behind it. A letter a–z, or a number as C writes them: decimal, octal with `0`, hexadecimal with `0x`.
+fn number(text: &str) -> Result<(u32, &str), ParseError> {
+    let first = text.chars().next().ok_or(ParseError::Number)?;
+    if first.is_ascii_lowercase() {
+        return Ok((first as u32 - 'a' as u32, &text[1..]));
+    }
+    let (digits, radix) = match text.as_bytes() {
+        // In hexadecimal the flag letters c and d are digits, as in UML.
+        [b'0', b'x' | b'X', digit, ..] if digit.is_ascii_hexdigit() => (&text[2..], 16),
+        [b'0', ..] => (text, 8),
+        _ => (text, 10),
+    };
     let end = digits
         .find(|digit: char| !digit.is_digit(radix))
         .unwrap_or(digits.len());
-    // In hexadecimal the flag letters c and d are digits, as in UML.
-    let value = u32::from_str_radix(&digits[..end], radix).map_err(|_| ParseError::Number)?;
+    if end == 0 {
+        return Err(ParseError::Number);
+    }
+    // A number that does not fit is out of range all the more.
+    let value = u32::from_str_radix(&digits[..end], radix).unwrap_or(u32::MAX);
     Ok((value, &digits[end..]))
 }
 
@@ -173,6 +219,16 @@ mod tests {
         assert_eq!(disk("0=x").number, 0);
         assert_eq!(disk("0xf=x").number, 15);
         assert_eq!(disk("b=x").name(), "ubdb");
+        assert_eq!(disk("010=x").number, 8);
+        assert_eq!(disk("p=x").number, 15);
+        assert_eq!(parse("q=x"), Err(ParseError::Range));
+        assert_eq!(parse("99999999999999999999=x"), Err(ParseError::Range));
+        assert_eq!(parse("_x=y"), Err(ParseError::Number));
+        assert_eq!(parse(""), Err(ParseError::Number));
+        assert_eq!(
+            (unit("b"), unit("0xb"), unit("bb"), unit("16")),
+            (Some(1), Some(11), None, None)
+        );
     }
 
     #[test]
@@ -182,8 +238,12 @@ mod tests {
             Flags::READ_ONLY | Flags::SYNC | Flags::SHARED | Flags::NO_TRIM
         );
         assert_eq!(disk("ad=x").flags, Flags::DATA);
-        assert_eq!(parse("0x=y"), Err(ParseError::Number));
+        assert_eq!(parse("0x=y"), Err(ParseError::Flag));
         assert_eq!(parse("aq=y"), Err(ParseError::Flag));
+        assert_eq!(parse("a"), Err(ParseError::Flag));
+        assert_eq!(disk("arrrrrr=x").flags, Flags::READ_ONLY);
+        assert_eq!(parse("arrrrrrr=x"), Err(ParseError::TooManyFlags));
+        assert_eq!(parse("arrrrrrr"), Err(ParseError::Equals));
     }
 
     #[test]
@@ -193,7 +253,7 @@ mod tests {
             (spec.file, spec.backing, spec.serial),
             ("cow".into(), Some("back".into()), Some("serial".into()))
         );
-        let spec = disk("0=file,,S123");
+        let spec = disk("0=file,,S123:what is behind does not count");
         assert_eq!((spec.backing, spec.serial), (None, Some("S123".into())));
         assert_eq!(parse("0d=a,b"), Err(ParseError::DataAndCow));
         assert_eq!(parse("0="), Err(ParseError::File));
@@ -204,5 +264,9 @@ mod tests {
     fn the_words_without_a_disk_are_known() {
         assert_eq!(parse("=sync"), Ok(Word::Sync));
         assert_eq!(parse("=98"), Ok(Word::Major("98".into())));
+        assert_eq!(parse("=throwaway"), Ok(Word::ThrowAllAway));
+        assert_eq!(parse("=throwaway,a:0xf"), Ok(Word::ThrowAway(vec![0, 15])));
+        assert_eq!(parse("=throwaway,ax"), Err(ParseError::Number));
+        assert_eq!(parse("=nonsense"), Err(ParseError::Number));
     }
 }

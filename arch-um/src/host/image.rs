@@ -1,15 +1,19 @@
 //! [`Image`]: a host file or host block device that backs a disk of the guest.
 //!
-//! Every call moves all bytes or reports why not: short transfers are continued where they stopped.
+//! Every call moves all bytes or reports why not: short transfers are continued where they stopped. A file that somebody cuts while we
+//! have it open gives `EIO` where its bytes are missing, never zeros in their place. Neighbours: `ubd` builds disks of it, [`super::lock`] keeps
+//! other instances away.
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::fs::{File, Metadata};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::file_io::{self, IoFlags};
+use super::lock::{self, LockKind};
 use crate::errno::Errno;
 
 /// How an image is opened.
@@ -34,116 +38,146 @@ pub enum ImageError {
     Locked(Option<i32>),
 }
 
+/// What a host file is known by: two images with equal identities are the same file, whatever their paths are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    dev: u64,
+    ino: u64,
+}
+
+/// When a write is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When the host has the data; a later flush makes it stable.
+    Cached,
+    /// When the host's disk has it.
+    Stable,
+}
+
+/// Whether a read was answered from the host's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// All of it.
+    Yes,
+    /// Not all; what has been stored does not count.
+    No,
+}
+
 /// An open image.
 #[derive(Debug)]
 pub struct Image {
     file: File,
     read_only: bool,
+    block_device: bool,
+    identity: Identity,
+    /// Seconds of the modification time when it was opened.
+    modified: i64,
+    /// So many bytes must be there; where the file ends before, it was cut.
+    least_len: AtomicU64,
+    /// The cut has been reported.
+    cut: AtomicBool,
 }
 
 fn host(error: std::io::Error) -> Errno {
     Errno::from_host(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
+fn open(path: &Path, flags: i32) -> Result<File, Errno> {
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::ENOENT)?;
+    // O_NONBLOCK: a FIFO must not hang the boot; disks and files ignore it.
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    // SAFETY: the name is a C string that lives over the call.
+    let fd = unsafe { libc::open(name.as_ptr(), flags, 0o644) };
+    if fd < 0 {
+        return Err(host(std::io::Error::last_os_error()));
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
 impl Image {
     /// Opens `path`. A file that may not be written (`EROFS`, `EACCES`) is opened read-only instead, as UML does: ask [`is_read_only`](Self::is_read_only).
     ///
-    /// The whole file is locked (an open-file-description lock, which other instances, real UML's too, run into), unless it is shared.
+    /// The whole file is locked (see [`super::lock`]), unless it is shared.
     ///
     /// # Errors
     /// See [`ImageError`].
     pub fn open(path: &Path, options: ImageOptions) -> Result<Image, ImageError> {
-        let open = |writable: bool| {
-            let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::ENOENT)?;
-            let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
-            let sync = if options.sync && writable { libc::O_SYNC } else { 0 };
-            // O_NONBLOCK: a FIFO must not hang the boot; disks and files ignore it.
-            // SAFETY: the name is a C string that lives over the call.
-            let fd = unsafe {
-                libc::open(
-                    name.as_ptr(),
-                    access | sync | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK,
-                )
-            };
-            if fd < 0 {
-                return Err(host(std::io::Error::last_os_error()));
-            }
-            // SAFETY: a fresh descriptor that nobody else owns.
-            Ok(unsafe { File::from_raw_fd(fd) })
-        };
+        let sync = if options.sync { libc::O_SYNC } else { 0 };
         let mut read_only = options.read_only;
-        let file = match open(!read_only) {
-            Err(Errno::EROFS | Errno::EACCES) if !read_only => {
-                read_only = true;
-                open(false)
-            }
-            // `open(2)` for writing says so itself for a directory.
-            Err(Errno::EISDIR) => return Err(ImageError::NotADisk),
-            other => other,
+        let file = match read_only {
+            true => open(path, libc::O_RDONLY),
+            false => match open(path, libc::O_RDWR | sync) {
+                Err(Errno::EROFS | Errno::EACCES) => {
+                    read_only = true;
+                    open(path, libc::O_RDONLY)
+                }
+                // `open(2)` for writing says so itself for a directory.
+                Err(Errno::EISDIR) => return Err(ImageError::NotADisk),
+                other => other,
+            },
         };
-        let file = file.map_err(ImageError::Open)?;
-        let kind = file
-            .metadata()
-            .map_err(|error| ImageError::Open(host(error)))?
-            .file_type();
+        Self::of_file(file.map_err(ImageError::Open)?, read_only, options)
+    }
+
+    /// Makes `path`, an empty file of mode 0644, which must not exist. Locked as [`open`](Self::open) does.
+    ///
+    /// # Errors
+    /// [`ImageError::Open`] with `EEXIST` and what else `open(2)` says.
+    pub fn create(path: &Path, options: ImageOptions) -> Result<Image, ImageError> {
+        let sync = if options.sync { libc::O_SYNC } else { 0 };
+        let file = open(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | sync).map_err(ImageError::Open)?;
+        Self::of_file(file, false, options)
+    }
+
+    /// An empty file without a name in `directory`: it is gone when this process is, however that ends.
+    ///
+    /// # Errors
+    /// What `open(2)` says.
+    pub fn temporary(directory: &Path) -> Result<Image, ImageError> {
+        let options = ImageOptions {
+            shared: true,
+            ..Default::default()
+        };
+        match open(directory, libc::O_RDWR | libc::O_TMPFILE) {
+            Ok(file) => Self::of_file(file, false, options),
+            // A file system without files without names.
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => {
+                let path = directory.join(format!("linux-{}-{:x}", std::process::id(), crate::time::realtime_ns()));
+                let image = Self::create(&path, options)?;
+                std::fs::remove_file(&path).map_err(|error| ImageError::Open(host(error)))?;
+                Ok(image)
+            }
+            Err(errno) => Err(ImageError::Open(errno)),
+        }
+    }
+
+    fn of_file(file: File, read_only: bool, options: ImageOptions) -> Result<Image, ImageError> {
+        let metadata = file.metadata().map_err(|error| ImageError::Open(host(error)))?;
+        let kind = metadata.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(ImageError::NotADisk);
         }
-        let image = Image { file, read_only };
-        if !options.shared {
-            image.lock()?;
-        }
-        Ok(image)
-    }
-
-    fn lock(&self) -> Result<(), ImageError> {
-        let kind = if self.read_only { libc::F_RDLCK } else { libc::F_WRLCK };
-        let mut lock = libc::flock {
-            l_type: kind as i16,
-            l_whence: libc::SEEK_SET as i16,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
+        let image = Image {
+            file,
+            read_only,
+            block_device: kind.is_block_device(),
+            identity: Identity::of(&metadata),
+            modified: metadata.mtime(),
+            least_len: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
         };
-        // SAFETY: the kernel reads (and for GETLK writes) one `flock` that lives over the call.
-        let locked = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &lock) };
-        if locked == 0 {
-            return Ok(());
+        if !options.shared {
+            let kind = if read_only {
+                LockKind::Shared
+            } else {
+                LockKind::Exclusive
+            };
+            lock::take(&image.file, kind).map_err(ImageError::Locked)?;
         }
-        match host(std::io::Error::last_os_error()) {
-            Errno::EAGAIN | Errno::EACCES => {
-                // SAFETY: as above.
-                unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock) };
-                let holder = if lock.l_pid > 0 {
-                    Some(lock.l_pid)
-                } else {
-                    self.lock_holder()
-                };
-                Err(ImageError::Locked(holder))
-            }
-            // A file system without locks: nothing to hold.
-            _ => Ok(()),
-        }
-    }
-
-    /// Who holds an open-file-description lock on this file: the host tells only in /proc/PID/fdinfo.
-    fn lock_holder(&self) -> Option<i32> {
-        let inode = format!(":{} ", self.file.metadata().ok()?.ino());
-        let own = std::process::id();
-        let processes = std::fs::read_dir("/proc").ok()?.flatten();
-        processes
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-            .filter(|&pid| pid != own)
-            .find_map(|pid| {
-                let mut files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?.flatten();
-                files
-                    .any(|file| {
-                        let text = std::fs::read_to_string(file.path()).unwrap_or_default();
-                        text.lines()
-                            .any(|line| line.starts_with("lock:") && line.contains(&inode))
-                    })
-                    .then_some(pid as i32)
-            })
+        let len = image.len().map_err(ImageError::Open)?;
+        image.least_len.store(len, Ordering::Relaxed);
+        Ok(image)
     }
 
     /// Whether writes are impossible.
@@ -151,14 +185,28 @@ impl Image {
         self.read_only
     }
 
-    /// Length in bytes: of the file, or of the block device behind it.
+    /// Whether it is a block device of the host, which has its length and no holes.
+    pub fn is_block_device(&self) -> bool {
+        self.block_device
+    }
+
+    /// What it is known by.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Seconds of its modification time when it was opened.
+    pub fn modified(&self) -> i64 {
+        self.modified
+    }
+
+    /// Length in bytes now: of the file, or of the block device behind it.
     ///
     /// # Errors
     /// The host's.
     pub fn len(&self) -> Result<u64, Errno> {
-        let metadata = self.file.metadata().map_err(host)?;
-        if !metadata.file_type().is_block_device() {
-            return Ok(metadata.len());
+        if !self.block_device {
+            return self.file.metadata().map(|metadata| metadata.len()).map_err(host);
         }
         let mut bytes = 0_u64;
         const BLKGETSIZE64: libc::Ioctl = 0x8008_1272;
@@ -174,40 +222,69 @@ impl Image {
         self.len() == Ok(0)
     }
 
-    /// Fills `data` from `offset` on. What lies behind the end of the file reads as zeros.
+    /// Makes the file `len` bytes long; new bytes are a hole. A block device keeps its length.
     ///
     /// # Errors
-    /// The host's.
+    /// The host's: `EFBIG`, `ENOSPC`, `EINVAL` for a file opened read-only.
+    pub fn set_len(&self, len: u64) -> Result<(), Errno> {
+        if self.block_device {
+            return Ok(());
+        }
+        file_io::truncate(self.file.as_fd(), len)?;
+        self.least_len.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Fills `data` from `offset` on. What lies behind the end that the file had when it was opened reads as zeros.
+    ///
+    /// # Errors
+    /// The host's; `EIO` where the file was cut.
     pub fn read(&self, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         let mut done = 0;
         while done < data.len() {
-            match self.file.read_at(&mut data[done..], offset + done as u64) {
-                Ok(0) => {
+            let at = offset + done as u64;
+            match file_io::read_at(self.file.as_fd(), &mut data[done..], at, IoFlags::empty())? {
+                0 if at < self.least_len.load(Ordering::Relaxed) => return Err(self.was_cut()),
+                0 => {
                     data[done..].fill(0);
                     break;
                 }
-                Ok(count) => done += count,
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(error) => return Err(host(error)),
+                count => done += count,
             }
         }
         Ok(())
     }
 
+    /// Fills `data` from `offset` on if the host has it all in memory. Does not sleep.
+    pub fn read_cached(&self, offset: u64, data: &mut [u8]) -> Cached {
+        match file_io::read_at(self.file.as_fd(), data, offset, IoFlags::NOWAIT) {
+            Ok(count) if count == data.len() => Cached::Yes,
+            // Part of it, the end of the file, a file system that cannot tell: the long way finds out.
+            _ => Cached::No,
+        }
+    }
+
     /// Writes all of `data` at `offset`.
     ///
     /// # Errors
-    /// The host's: `ENOSPC`, `EIO`, `EFBIG`; part of the data may have been written.
-    pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
+    /// The host's: `ENOSPC`, `EIO`, `EFBIG`; part of the data may have been written. `EIO` too for a file that was cut: a write behind the
+    /// cut would turn all that is missing before it into zeros.
+    pub fn write(&self, offset: u64, data: &[u8], durability: Durability) -> Result<(), Errno> {
+        if !self.block_device && self.len()? < self.least_len.load(Ordering::Relaxed) {
+            return Err(self.was_cut());
+        }
+        let flags = match durability {
+            Durability::Cached => IoFlags::empty(),
+            Durability::Stable => IoFlags::DSYNC,
+        };
         let mut done = 0;
         while done < data.len() {
-            match self.file.write_at(&data[done..], offset + done as u64) {
-                Ok(0) => return Err(Errno::EIO),
-                Ok(count) => done += count,
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(error) => return Err(host(error)),
+            match file_io::write_at(self.file.as_fd(), &data[done..], offset + done as u64, flags)? {
+                0 => return Err(Errno::EIO),
+                count => done += count,
             }
         }
+        self.least_len.fetch_max(offset + done as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -216,7 +293,7 @@ impl Image {
     /// # Errors
     /// The host's.
     pub fn flush(&self) -> Result<(), Errno> {
-        (&self.file).flush().and_then(|()| self.file.sync_data()).map_err(host)
+        file_io::sync_data(self.file.as_fd())
     }
 
     /// Gives the space of a range back to the host; it reads as zeros.
@@ -224,7 +301,8 @@ impl Image {
     /// # Errors
     /// `EOPNOTSUPP` where the host's file system cannot.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        self.fallocate(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, len)
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        file_io::fallocate(self.file.as_fd(), mode as u32, offset, len)
     }
 
     /// Makes a range read as zeros.
@@ -232,22 +310,39 @@ impl Image {
     /// # Errors
     /// `EOPNOTSUPP` where the host's file system cannot.
     pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        self.fallocate(libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE, offset, len)
+        let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+        file_io::fallocate(self.file.as_fd(), mode as u32, offset, len)
     }
 
-    fn fallocate(&self, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
-        let offset = i64::try_from(offset).map_err(|_| Errno::EFBIG)?;
-        let len = i64::try_from(len).map_err(|_| Errno::EFBIG)?;
-        loop {
-            // SAFETY: plain numbers.
-            if unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, len) } == 0 {
-                return Ok(());
-            }
-            match host(std::io::Error::last_os_error()) {
-                Errno::EINTR => {}
-                error => return Err(error),
-            }
+    /// Says once that the file is shorter than it was.
+    fn was_cut(&self) -> Errno {
+        if !self.cut.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "a disk's file on the host was cut to {} bytes while it is in use; {} bytes are expected, what is missing gives I/O errors",
+                self.len().unwrap_or(0),
+                self.least_len.load(Ordering::Relaxed)
+            );
         }
+        Errno::EIO
+    }
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+        }
+    }
+
+    /// The identity of the file that `path` names.
+    ///
+    /// # Errors
+    /// What `stat(2)` says.
+    pub fn at(path: &Path) -> Result<Self, Errno> {
+        std::fs::metadata(path)
+            .map(|metadata| Self::of(&metadata))
+            .map_err(host)
     }
 }
 
@@ -282,6 +377,52 @@ mod tests {
         drop(first);
         assert!(Image::open(&path, ImageOptions::default()).is_ok());
         let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn a_file_cut_while_open_gives_eio_where_it_is_missing_and_takes_no_writes() {
+        let path = scratch("cut");
+        let image = Image::open(&path, ImageOptions::default()).expect("it opens");
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(512))
+            .expect("it is cut");
+        let mut data = [1; 512];
+        assert_eq!(image.read(0, &mut data), Ok(()));
+        assert_eq!(data, [7; 512]);
+        assert_eq!(image.read(512, &mut data), Err(Errno::EIO));
+        assert_eq!(image.read(256, &mut data), Err(Errno::EIO));
+        assert_eq!(image.write(900, b"x", Durability::Cached), Err(Errno::EIO));
+        assert_eq!(std::fs::metadata(&path).expect("the file").len(), 512);
+        let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn what_the_host_has_in_memory_is_read_without_waiting() {
+        let path = scratch("cached");
+        let image = Image::open(&path, ImageOptions::default()).expect("it opens");
+        image.write(0, &[9; 1000], Durability::Stable).expect("it writes");
+        let mut data = [0; 1000];
+        if image.read_cached(0, &mut data) == Cached::Yes {
+            assert_eq!(data, [9; 1000]);
+        }
+        assert_eq!(
+            image.read_cached(500, &mut data),
+            Cached::No,
+            "the end of the file is the long way's"
+        );
+        let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn a_temporary_image_has_no_name() {
+        let directory = std::env::temp_dir().join(format!("image-{}-unnamed", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let image = Image::temporary(&directory).expect("it is made");
+        image.write(5000, b"data", Durability::Cached).expect("it writes");
+        assert_eq!(std::fs::read_dir(&directory).expect("the directory").count(), 0);
+        let _ = std::fs::remove_dir(directory);
     }
 
     #[test]

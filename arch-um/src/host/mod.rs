@@ -7,6 +7,7 @@ pub mod dirent;
 pub mod fd;
 pub mod file_io;
 pub mod image;
+pub mod lock;
 pub mod mem;
 mod name;
 pub mod process;

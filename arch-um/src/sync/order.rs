@@ -35,6 +35,7 @@ classes! {
     NAMESPACE = 30, "Creation and death of namespaces.";
     EXEC = 40, "One exec or credential change at a time per process (`cred_guard_mutex`): outer to everything of that process.";
     FILE = 50, "An open file's position (`f_pos_lock`): taken by `read(2)`, `getdents64(2)` before anything of the file, its directory or contents.";
+    DISK_CONFIG = 52, "Adding and removing disks on host files: opens the files, registers and unregisters below.";
     DEVICE_REGISTRY = 60, "Registered devices and drivers: probing opens files and creates nodes.";
     MODULES = 70, "The list of modules and kernel parameters.";
     TTY = 100, "A terminal's configuration and hang-up (`tty_lock`): sends signals to sessions below.";

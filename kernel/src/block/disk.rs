@@ -278,7 +278,7 @@ impl Disk {
     }
 
     /// Who has it open and who has claimed it.
-    pub(super) fn users(&self) -> &Users {
+    pub fn users(&self) -> &Users {
         &self.users
     }
 

@@ -239,8 +239,12 @@ pub const OPTIONS: &[SetupOption] = &[
     SetupOption {
         name: "ubd",
         help: "ubd<n><flags>=<filename>[(:|,)<filename2>][(:|,)<serial>]\n    Makes the file (or host block device) the block device /dev/ubd<n>; n is a letter a-p or a number 0-15.\n    \
+               With filename2 the disk is a COW file, made if it does not exist, over the backing file filename2; a COW\n    \
+               file alone finds its backing file itself.\n    \
                Flags: r read-only, s written to the host's disk at once, c shared with other instances (not locked),\n    \
-               d data (never taken for a COW file), t no trim.\n",
+               d data (never taken for a COW file), t no trim.\n\n\
+               ubd=sync\n    Every disk is written to the host's disk at once, as with flag s.\n\n\
+               ubd=throwaway[,<n>...]\n    What is written to the disks (or to those named) is gone when the program ends; their files are only read.\n",
         handler: |setup, rest| {
             setup.ubd.push(rest.to_owned());
             Ok(Verdict::PassedOn)

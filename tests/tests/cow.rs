@@ -1,0 +1,679 @@
+//! COW disks: guests of ours and real UML work on the same files, the stock tools and ours give the same bytes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use harness::script::{Ran, Scratch, in_guest_with, natively};
+use harness::uml::in_uml;
+use harness::{Backend, Linux, executable};
+
+const MIB: u64 = 1 << 20;
+
+/// A directory with a backing file `back` of `len` bytes, some of them not zero, and 1 MiB of noise.
+fn files(len: u64) -> Scratch {
+    let scratch = Scratch::new();
+    let made = natively(&format!(
+        "cd {}; head -c 1M /dev/urandom >noise; truncate -s {len} back
+        dd if=noise of=back bs=4k seek=3 count=100 conv=notrunc status=none; dd if=noise of=back bs=1k seek=3000 count=50 conv=notrunc status=none
+        truncate -s {len} back; touch -d '2020-01-01 00:00:00.5' back",
+        scratch.path().display()
+    ));
+    assert_eq!(made.status, 0, "{}", made.output);
+    scratch
+}
+
+/// A shell script that writes pieces of the noise at the sectors of `$disk`, which has `len` bytes; the same for the same `seed`.
+fn writes(scratch: &Scratch, len: u64, mut seed: u64) -> String {
+    let mut random = |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let noise = scratch.path().join("noise");
+    (0..40)
+        .map(|_| {
+            let count = 1 + random(100);
+            let (seek, skip) = (random(len / 512 - count), random(2048 - count));
+            format!(
+                "dd if={} of=$disk bs=512 seek={seek} skip={skip} count={count} conv=notrunc $flags status=none\n",
+                noise.display()
+            )
+        })
+        .collect()
+}
+
+/// What the disk must be after `scripts` of [`writes`].
+fn model(scratch: &Scratch, scripts: &[&str]) -> Vec<u8> {
+    let path = scratch.path().join("model");
+    let script = format!(
+        "disk={0}; flags=; cp {1} $disk\n",
+        path.display(),
+        scratch.path().join("back").display()
+    );
+    let made = natively(&(script + &scripts.concat()));
+    assert_eq!(made.status, 0, "{}", made.output);
+    fs::read(path).expect("the model")
+}
+
+fn in_ours(backend: Backend, scratch: &Scratch, words: &[&str], script: &str) -> Ran {
+    let linux = Linux::hostfs(backend).directory(scratch.path()).args(words);
+    in_guest_with(linux, script).0
+}
+
+/// Prints the sum of the disk in real UML. Page by page: UML 6.1 reads wrong data when one of its requests has several pages and in one of them some sectors are
+/// in the COW file and others are not (it advances by the length of the last run, not of the page).
+const SUM_IN_UML: &str = "dd if=/dev/ubda bs=4k iflag=direct status=none | sha256sum";
+
+/// Runs a command in the directory of `scratch`.
+fn tool(scratch: &Scratch, words: &[&str]) -> Output {
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .current_dir(scratch.path())
+        .output();
+    output.unwrap_or_else(|error| panic!("{}: {error}", words[0]))
+}
+
+/// Merges `cow` by the stock tool and by ours, and returns what both made of it.
+fn merged(scratch: &Scratch, cow: &str) -> Vec<u8> {
+    let ours = executable();
+    for (words, output) in [
+        (vec!["uml_moo", cow, "by-stock"], "by-stock"),
+        (vec![ours.to_str().expect("a path"), "moo", cow, "by-ours"], "by-ours"),
+    ] {
+        let _ = fs::remove_file(scratch.path().join(output));
+        let ran = tool(scratch, &words);
+        assert!(
+            ran.status.success(),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+    }
+    let read = |name: &str| fs::read(scratch.path().join(name)).expect("the merged file");
+    let (stock, ours) = (read("by-stock"), read("by-ours"));
+    assert!(stock == ours, "uml_moo and linux moo differ");
+    stock
+}
+
+#[test]
+fn a_cow_disk_written_in_a_guest_merges_into_what_was_written() {
+    for backend in Backend::ALL {
+        let scratch = files(8 * MIB);
+        let back = fs::read(scratch.path().join("back")).expect("the backing file");
+        let (first, second) = (writes(&scratch, 8 * MIB, 1), writes(&scratch, 8 * MIB, 2));
+        let ran = in_ours(
+            backend,
+            &scratch,
+            &["ubda=cow,back"],
+            &format!(
+                "disk=/dev/ubda; flags=oflag=direct\n{first}\nsync; blockdev --getsize64 /dev/ubda; sha256sum </dev/ubda"
+            ),
+        );
+        let expected = model(&scratch, &[&first]);
+        let sum = natively(&format!("sha256sum <{}", scratch.path().join("model").display())).output;
+        assert_eq!(ran.output, format!("8388608\n{sum}"), "{backend:?}");
+        assert!(merged(&scratch, "cow") == expected, "{backend:?}: after the first boot");
+        // Found by its magic alone, and buffered this time.
+        let ran = in_ours(
+            backend,
+            &scratch,
+            &["ubda=cow"],
+            &format!("disk=/dev/ubda; flags=\n{second}\nsync; sha256sum </dev/ubda"),
+        );
+        let expected = model(&scratch, &[&first, &second]);
+        let sum = natively(&format!("sha256sum <{}", scratch.path().join("model").display())).output;
+        assert_eq!(ran.output, sum, "{backend:?}");
+        assert!(
+            merged(&scratch, "cow") == expected,
+            "{backend:?}: after the second boot"
+        );
+        assert!(
+            fs::read(scratch.path().join("back")).expect("it") == back,
+            "the backing file is never written"
+        );
+        let cow = fs::metadata(scratch.path().join("cow")).expect("the COW file");
+        assert_eq!(cow.len(), 12288 + 8 * MIB);
+        assert!(cow.blocks() * 512 < 6 * MIB, "sparse: {} bytes", cow.blocks() * 512);
+    }
+}
+
+#[test]
+fn real_uml_goes_on_with_our_cow_file_and_we_with_its() {
+    let scratch = files(8 * MIB);
+    let scripts: Vec<String> = (1..4).map(|seed| writes(&scratch, 8 * MIB, seed)).collect();
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let sum = |script: &str, flags: &str, sum: &str| format!("disk=/dev/ubda; flags={flags}\n{script}\nsync; {sum}");
+    let expected = |scripts: &[&str]| {
+        model(&scratch, scripts);
+        natively(&format!("sha256sum <{}", path("model"))).output
+    };
+    // Ours makes it, UML goes on, ours ends it; and the other way round.
+    let ours = |cow: &str, script: &str| {
+        in_ours(
+            Backend::Seccomp,
+            &scratch,
+            &[&format!("ubda={cow},back")],
+            &sum(script, "oflag=direct", "sha256sum </dev/ubda"),
+        )
+        .output
+    };
+    let umls = |cow: &str, script: &str| {
+        in_uml(
+            &[format!("ubda={},{}", path(cow), path("back"))],
+            &sum(script, "", SUM_IN_UML),
+        )
+        .0
+    };
+    for (cow, first, second) in [
+        (
+            "ours",
+            &ours as &dyn Fn(&str, &str) -> String,
+            &umls as &dyn Fn(&str, &str) -> String,
+        ),
+        ("umls", &umls, &ours),
+    ] {
+        let [one, two, three] = &scripts[..] else {
+            unreachable!("three scripts")
+        };
+        assert_eq!(first(cow, one), expected(&[one]), "{cow}, first");
+        assert_eq!(second(cow, two), expected(&[one, two]), "{cow}, second");
+        assert_eq!(first(cow, three), expected(&[one, two, three]), "{cow}, third");
+        assert!(
+            merged(&scratch, cow) == fs::read(path("model")).expect("the model"),
+            "{cow}"
+        );
+    }
+}
+
+/// COW files as tools before 2006 made them: with sectors 0, 9 and the last one changed.
+fn old_cow(scratch: &Scratch, version: u32, name: &str) {
+    let back = scratch.path().join("back");
+    let metadata = fs::metadata(&back).expect("the backing file");
+    let (mtime, size) = (metadata.mtime() as u32, metadata.len());
+    let path = back.to_str().expect("a path").as_bytes();
+    let (mut header, bitmap, align) = match version {
+        1 => (vec![0; 280], 280, 512),
+        2 => (vec![0; 4120], 4120, 512),
+        _ => (vec![0; 4136], 8192, 4096_u64),
+    };
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    match version {
+        1 => {
+            put(0, b"MOOO\x01\0\0\0");
+            put(8, path);
+            put(264, &mtime.to_ne_bytes());
+            put(268, &size.to_ne_bytes());
+            put(276, &512_u32.to_ne_bytes());
+        }
+        2 => {
+            put(0, b"OOOM\0\0\0\x02");
+            put(8, path);
+            put(4104, &mtime.to_be_bytes());
+            put(4108, &size.to_be_bytes());
+            put(4116, &512_u32.to_be_bytes());
+        }
+        _ => {
+            put(0, b"OOOM\0\0\0\x03");
+            put(8, &mtime.to_be_bytes());
+            put(16, &size.to_be_bytes());
+            put(24, &512_u32.to_be_bytes());
+            put(28, &4096_u32.to_be_bytes());
+            put(36, path);
+        }
+    }
+    let sectors = size / 512;
+    let mut bits = vec![0; (sectors / 8) as usize];
+    let data = (bitmap + bits.len() as u64).next_multiple_of(align);
+    let file = File::create(scratch.path().join(name)).expect("a COW file");
+    file.write_all_at(&header, 0).expect("it writes");
+    for sector in [0, 9, sectors - 1] {
+        bits[(sector / 8) as usize] |= 1 << (sector % 8);
+        file.write_all_at(&[sector as u8 | 1; 512], data + sector * 512)
+            .expect("it writes");
+    }
+    file.write_all_at(&bits, bitmap).expect("it writes");
+    file.set_len(data + size).expect("it grows");
+}
+
+#[test]
+fn cow_files_of_old_versions_are_read_and_written_as_uml_and_uml_moo_do() {
+    for version in 1..=3 {
+        let scratch = files(MIB);
+        old_cow(&scratch, version, "cow");
+        let mut expected = fs::read(scratch.path().join("back")).expect("the backing file");
+        for sector in [0_usize, 9, 2047] {
+            expected[sector * 512..][..512].fill(sector as u8 | 1);
+        }
+        assert!(merged(&scratch, "cow") == expected, "version {version}, merged");
+        let script = "sha256sum </dev/ubda";
+        let sum = natively(&format!("sha256sum <{}", scratch.path().join("by-stock").display())).output;
+        let ours = in_ours(Backend::Seccomp, &scratch, &["ubda=cow"], script).output;
+        assert_eq!(ours, sum, "version {version}, read by ours");
+        let uml = in_uml(&[format!("ubda={}", scratch.path().join("cow").display())], SUM_IN_UML).0;
+        assert_eq!(uml, sum, "version {version}, read by UML");
+        let change = "disk=/dev/ubda; flags=oflag=direct\n".to_owned() + &writes(&scratch, MIB, 5);
+        in_ours(Backend::Seccomp, &scratch, &["ubda=cow"], &change);
+        let after = natively(&format!(
+            "disk={0}; flags=\n{1}sha256sum <$disk",
+            scratch.path().join("by-stock").display(),
+            writes(&scratch, MIB, 5)
+        ));
+        let expected = fs::read(scratch.path().join("by-stock")).expect("the model");
+        assert!(
+            merged(&scratch, "cow") == expected,
+            "version {version}, written by ours"
+        );
+        let uml = in_uml(&[format!("ubda={}", scratch.path().join("cow").display())], SUM_IN_UML).0;
+        assert_eq!(uml, after.output, "version {version}, written by ours, read by UML");
+    }
+}
+
+#[test]
+fn the_messages_about_backing_files_are_umls() {
+    let scratch = files(MIB);
+    let at = |name: &str| scratch.path().join(name).display().to_string();
+    natively(&format!(
+        "cd {}; cp -p back moved; cp -p back small; truncate -s 512k small; uml_mkcow cow back",
+        at("")
+    ));
+    let log = "dmesg | grep -v -i 'command line'; test -b /dev/ubda && echo there || echo absent";
+    let boots = |word: &str| in_ours(Backend::Seccomp, &scratch, &[word], log).output;
+    let made = boots("ubda=new,back");
+    assert!(
+        made.contains("Creating \"new\" as COW file for \"back\"") && made.ends_with("there\n"),
+        "{made}"
+    );
+    let switched = boots("ubda=cow,moved");
+    let mismatch = format!(
+        "Backing file mismatch - \"moved\" requested, \"{}\" specified in COW header of \"cow\"",
+        at("back")
+    );
+    assert!(switched.contains(&mismatch), "{switched}");
+    assert!(
+        switched.contains("Switching backing file to 'moved'") && switched.ends_with("there\n"),
+        "{switched}"
+    );
+    let header = fs::read(scratch.path().join("cow")).expect("the COW file");
+    assert!(
+        header[32..].starts_with(format!("{}\0", at("moved")).as_bytes()),
+        "the header names the new one"
+    );
+    natively(&format!("cd {}; mv moved elsewhere", at("")));
+    let found = boots("ubda=cow,elsewhere");
+    assert!(
+        found.contains(&format!("Couldn't stat '{}', err = 2", at("moved"))),
+        "{found}"
+    );
+    assert!(
+        found.contains("Switching backing file to 'elsewhere'") && found.ends_with("there\n"),
+        "{found}"
+    );
+    let kept = boots("ubda=cow,small");
+    assert!(
+        kept.contains("Size mismatch (1048576 vs 524288) of COW header vs backing file"),
+        "{kept}"
+    );
+    assert!(kept.ends_with("there\n"), "the header's own file is used: {kept}");
+    natively(&format!("cd {}; touch -d '2021-01-01 UTC' elsewhere", at("")));
+    let refused = boots("ubda=cow");
+    assert!(
+        refused.contains(" vs 1609459200) of COW header vs backing file"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("ubda: Can't open \"cow\": errno = 22") && refused.ends_with("absent\n"),
+        "{refused}"
+    );
+    let missing = boots("ubda=nothing,back2");
+    assert!(
+        missing.contains("Failed to initialize ubd device 0 :Couldn't determine size of device's file"),
+        "{missing}"
+    );
+    assert!(!scratch.path().join("nothing").exists());
+}
+
+#[test]
+fn flag_d_shows_a_cow_file_as_it_is_and_a_cow_file_below_another_is_plain() {
+    let scratch = files(MIB);
+    tool(&scratch, &["uml_mkcow", "cow", "back"]);
+    tool(&scratch, &["uml_mkcow", "lower", "back"]);
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let ran = in_ours(
+        Backend::Seccomp,
+        &scratch,
+        &["ubdad=cow", "ubdb=top,lower"],
+        &format!("cmp /dev/ubda {0} && cmp /dev/ubdb {0} && echo same", path("cow")),
+    );
+    assert_eq!(ran.output, "same\n");
+    // As UML sees it: the backing file's bytes, not its disk.
+    let (uml, _) = in_uml(
+        &[format!("ubda={}", path("top"))],
+        &format!("cmp /dev/ubda {} && echo same", path("lower")),
+    );
+    assert_eq!(uml, "same\n");
+}
+
+#[test]
+fn a_throw_away_disk_takes_writes_and_forgets_them() {
+    for backend in Backend::ALL {
+        let scratch = files(8 * MIB);
+        tool(&scratch, &["uml_mkcow", "cow", "back"]);
+        let before: Vec<Vec<u8>> = ["back", "cow"]
+            .iter()
+            .map(|name| fs::read(scratch.path().join(name)).expect("a file"))
+            .collect();
+        natively(&format!("cp {0}/back {0}/plain", scratch.path().display()));
+        let script = writes(&scratch, 8 * MIB, 7);
+        let script = format!("for disk in /dev/ubda /dev/ubdb; do flags=\n{script}\nsync; sha256sum <$disk; done");
+        model(&scratch, &[&writes(&scratch, 8 * MIB, 7)]);
+        let sum = natively(&format!("sha256sum <{}/model", scratch.path().display())).output;
+        let ran = in_ours(backend, &scratch, &["ubda=plain", "ubdb=cow", "ubd=throwaway"], &script);
+        assert_eq!(ran.output, format!("{sum}{sum}"), "{backend:?}");
+        for (name, before) in [("back", &before[0]), ("cow", &before[1]), ("plain", &before[0])] {
+            assert!(
+                fs::read(scratch.path().join(name)).expect("a file") == *before,
+                "{name} is as it was"
+            );
+        }
+        let named = in_ours(
+            backend,
+            &scratch,
+            &["ubda=plain", "ubdb=cow", "ubd=throwaway,b"],
+            "for disk in a b; do echo new | dd of=/dev/ubd$disk conv=fsync status=none; done",
+        );
+        assert_eq!(named.output, "");
+        assert!(
+            fs::read(scratch.path().join("plain"))
+                .expect("it")
+                .starts_with(b"new\n")
+        );
+        assert!(fs::read(scratch.path().join("cow")).expect("it") == before[1]);
+    }
+}
+
+/// A guest that writes 256 KiB of the noise at 192 KiB of /dev/ubda by `dd` with `how`, says so by the file `ready` and sleeps.
+fn writer(scratch: &Scratch, how: &str) -> Child {
+    let (init, ready) = (scratch.path().join("init"), scratch.path().join("ready"));
+    let script = format!(
+        "#!/bin/sh\ndd if={} of=/dev/ubda bs=64k count=4 seek=3 {how} status=none\n>{}\nsleep 1000\n",
+        scratch.path().join("noise").display(),
+        ready.display()
+    );
+    fs::write(&init, script).expect("init's file");
+    natively(&format!("chmod 755 {}", init.display()));
+    let mut child = Linux::hostfs(Backend::Seccomp)
+        .directory(scratch.path())
+        .args(["ubda=cow,back", "rw", "con=null", &format!("init={}", init.display())])
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    while !ready.exists() {
+        assert_eq!(child.try_wait().expect("a child"), None, "it ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn what_was_synced_survives_a_kill_and_what_was_written_survives_a_termination_or_some_seconds() {
+    for (signal, how, waits) in [
+        ("KILL", "conv=fsync", false),
+        ("TERM", "oflag=direct", false),
+        ("KILL", "oflag=direct", true),
+    ] {
+        let scratch = files(8 * MIB);
+        let mut child = writer(&scratch, how);
+        let bitmap = || fs::read(scratch.path().join("cow")).expect("the COW file")[8192 + 48];
+        while waits && bitmap() == 0 {
+            assert_eq!(child.try_wait().expect("a child"), None, "it ended");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        natively(&format!("kill -{signal} {}", child.id()));
+        child.wait().expect("it ends");
+        let noise = fs::read(scratch.path().join("noise")).expect("the noise");
+        let disk = merged(&scratch, "cow");
+        assert!(disk[3 << 16..7 << 16] == noise[..4 << 16], "{signal} {how}");
+    }
+}
+
+/// The host calls of a guest that has the disk `word` and runs `script`, one a line, those that name `file`.
+fn host_calls(scratch: &Scratch, word: &str, script: &str, file: &str) -> Vec<String> {
+    let trace = scratch.path().join("trace");
+    let linux = Linux::hostfs(Backend::Seccomp)
+        .directory(scratch.path())
+        .under([
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "64",
+            "-e",
+            "trace=openat,open,pwrite64,fdatasync",
+            "-o",
+        ])
+        .under([&trace])
+        .arg(word);
+    let (ran, _) = in_guest_with(linux, script);
+    assert_eq!(ran.status, 0, "{}", ran.output);
+    let calls = fs::read(trace).expect("what strace saw");
+    let calls = String::from_utf8_lossy(&calls).into_owned();
+    calls
+        .lines()
+        .filter(|line| line.contains(file))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_flush_of_the_guest_reaches_the_host_with_the_data_before_its_bit() {
+    let scratch = files(8 * MIB);
+    let sync = "dd if=/dev/zero of=/dev/ubda bs=4k count=1 seek=3 conv=fsync status=none";
+    let calls = host_calls(&scratch, "ubda=cow,back", sync, "/cow>");
+    let find = |what: &str| {
+        let found = calls.iter().position(|call| call.contains(what));
+        found.unwrap_or_else(|| panic!("{what}: {calls:#?}"))
+    };
+    // Sector 24 of the data, byte 3 of the bitmap.
+    let (data, bits) = (find(", 4096, 24576) = 4096"), find(", 512, 8192) = 512"));
+    let flushes =
+        |range: std::ops::Range<usize>| calls[range].iter().filter(|call| call.contains("fdatasync(")).count();
+    assert!(data < bits, "{calls:#?}");
+    assert!(
+        flushes(data..bits) >= 1 && flushes(bits..calls.len()) >= 1,
+        "{calls:#?}"
+    );
+    let calls = host_calls(&scratch, "ubda=back", sync, "/back>");
+    let data = calls.iter().position(|call| call.contains(", 4096, 12288) = 4096"));
+    let flush = calls.iter().rposition(|call| call.contains("fdatasync("));
+    assert!(data.is_some() && data < flush, "{calls:#?}");
+}
+
+#[test]
+fn files_are_opened_as_the_flags_say() {
+    let scratch = files(MIB);
+    let opened = |words: &str, file: &str| {
+        let calls = host_calls(&scratch, words, "true", &format!("{file}\""));
+        calls
+            .into_iter()
+            .filter(|call| call.contains("open"))
+            .collect::<String>()
+    };
+    for (word, file, flags, not) in [
+        ("ubda=cow,back", "cow", "O_RDWR", "O_SYNC"),
+        ("ubda=cow,back", "back", "O_RDONLY", "O_RDWR"),
+        ("ubdas=cow,back", "cow", "O_SYNC", "O_RDONLY"),
+        ("ubdar=back", "back", "O_RDONLY", "O_RDWR"),
+        ("ubdars=cow", "cow", "O_RDONLY", "O_RDWR"),
+    ] {
+        let calls = opened(word, file);
+        assert!(calls.contains(flags) && !calls.contains(not), "{word}, {file}: {calls}");
+    }
+}
+
+/// What a tool said and did, with its name cut out.
+fn told(scratch: &Scratch, words: &[&str], name: &str) -> (Option<i32>, String) {
+    let output = tool(scratch, words);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    (output.status.code(), text.replace(name, "TOOL"))
+}
+
+fn link(scratch: &Scratch, name: &str) -> PathBuf {
+    let directory = scratch.path().join("bin");
+    fs::create_dir_all(&directory).expect("a directory");
+    let link = directory.join(name);
+    let _ = std::os::unix::fs::symlink(executable(), &link);
+    link
+}
+
+#[test]
+fn mkcow_and_moo_talk_like_the_stock_tools() {
+    // Stock first, in a directory of its own, then ours by all its names.
+    let run = |mkcow: &[&str], moo: &[&str], names: (&str, &str), scratch: &Scratch| {
+        let mut told_all = Vec::new();
+        let (moo_name, mkcow_name) = (names.1, names.0);
+        let mut say = |tool: &[&str], name: &str, args: &[&str]| {
+            let words: Vec<&str> = tool.iter().chain(args).copied().collect();
+            told_all.push((args.join(" "), told(scratch, &words, name)));
+        };
+        for args in [
+            &[][..],
+            &["cow"],
+            &["-f"],
+            &["--help"],
+            &["cow", "back"],
+            &["cow", "back"],
+            &["-f", "cow", "back"],
+            &["nowhere/cow", "back"],
+        ] {
+            say(mkcow, mkcow_name, args);
+        }
+        for args in [
+            &[][..],
+            &["--help"],
+            &["-x", "cow", "out"],
+            &["cow"],
+            &["-b"],
+            &["-b", "back"],
+            &["-d", "cow", "out"],
+            &["cow", "out", "more"],
+            &["cow", "out"],
+            &["cow", "out"],
+            &["-b", "back", "cow", "out2"],
+            &["-b", "nothere", "cow", "out3"],
+            &["nothere", "out3"],
+            &["back", "out3"],
+            &["empty", "out3"],
+            &["cow", "nowhere/out"],
+            &["-d", "cow"],
+        ] {
+            say(moo, moo_name, args);
+        }
+        told_all
+    };
+    let fresh = || {
+        let scratch = files(MIB);
+        File::create(scratch.path().join("empty")).expect("a file");
+        scratch
+    };
+    let scratch = fresh();
+    let stock = run(&["uml_mkcow"], &["uml_moo"], ("uml_mkcow", "uml_moo"), &scratch);
+    let stock_cow = fs::read(scratch.path().join("cow")).expect("the COW file");
+    let linux = executable();
+    let linux = linux.to_str().expect("a path");
+    let scratch = fresh();
+    let ours = run(
+        &[linux, "mkcow"],
+        &[linux, "moo"],
+        (&format!("{linux} mkcow"), &format!("{linux} moo")),
+        &scratch,
+    );
+    for (stock, ours) in stock.iter().zip(&ours) {
+        assert_eq!(stock, ours);
+    }
+    let cow = fs::read(scratch.path().join("cow")).expect("the COW file");
+    assert_eq!(
+        (cow.len(), &cow[4096 + 32..]),
+        (stock_cow.len(), &stock_cow[4096 + 32..])
+    );
+    let scratch = fresh();
+    let (mkcow, moo) = (link(&scratch, "uml_mkcow"), link(&scratch, "uml_moo"));
+    let (mkcow, moo) = (mkcow.to_str().expect("a path"), moo.to_str().expect("a path"));
+    for (stock, ours) in stock.iter().zip(run(&[mkcow], &[moo], (mkcow, moo), &scratch)) {
+        assert_eq!(*stock, ours);
+    }
+}
+
+#[test]
+fn moo_refuses_what_has_changed_and_never_merges_a_file_into_itself() {
+    let scratch = files(MIB);
+    tool(&scratch, &["uml_mkcow", "cow", "back"]);
+    let ours = executable();
+    let ours = ours.to_str().expect("a path");
+    let path = |name: &str| scratch.path().join(name);
+    natively(&format!(
+        "cd {}; cp -p back other; truncate -s 2M other; cp back touched",
+        path("").display()
+    ));
+    for (backing, words) in [
+        ("other", "Size mismatch (1048576 vs 2097152)"),
+        ("touched", "mtime mismatch ("),
+    ] {
+        for tool_words in [vec!["uml_moo"], vec![ours, "moo"]] {
+            let words_of: Vec<&str> = tool_words
+                .iter()
+                .chain(&["-b", backing, "cow", "out"])
+                .copied()
+                .collect();
+            let (code, text) = told(&scratch, &words_of, ours);
+            let expected = format!("of COW header vs backing file \"{backing}\"");
+            assert!(
+                code == Some(1) && text.contains(words) && text.contains(&expected),
+                "{text}"
+            );
+        }
+    }
+    let before = [fs::read(path("cow")).expect("it"), fs::read(path("back")).expect("it")];
+    for words in [
+        &["moo", "cow", "back"][..],
+        &["moo", "cow", "cow"],
+        &["moo", "-b", "cow", "-d", "cow"],
+        &["mkcow", "-f", "back", "back"],
+    ] {
+        let words: Vec<&str> = [ours].iter().chain(words).copied().collect();
+        let (code, text) = told(&scratch, &words, ours);
+        assert!(code == Some(1) && text.contains("; "), "{words:?}: {text}");
+    }
+    assert!(before == [fs::read(path("cow")).expect("it"), fs::read(path("back")).expect("it")]);
+}
+
+#[test]
+fn moo_merges_a_big_cow_file_sparsely_and_in_place() {
+    let scratch = files(64 * MIB);
+    let at = |name: &str| scratch.path().join(name);
+    tool(&scratch, &["uml_mkcow", "cow", "back"]);
+    let script = writes(&scratch, 64 * MIB, 11);
+    in_ours(
+        Backend::Seccomp,
+        &scratch,
+        &["ubda=cow"],
+        &format!("disk=/dev/ubda; flags=\n{script}\nblkdiscard -o 32M -l 8M /dev/ubda; sync"),
+    );
+    natively(&format!(
+        "cp --sparse=always {0}/back {0}/model; disk={0}/model; flags=\n{script}\nfallocate -p -o 32MiB -l 8MiB $disk",
+        scratch.path().display()
+    ));
+    let expected = fs::read(at("model")).expect("the model");
+    assert!(merged(&scratch, "cow") == expected);
+    let blocks = |path: &Path| fs::metadata(path).expect("a file").blocks() * 512;
+    assert!(blocks(&at("by-ours")) < 8 * MIB, "{}", blocks(&at("by-ours")));
+    let ours = executable();
+    let ran = tool(&scratch, &[ours.to_str().expect("a path"), "moo", "-d", "cow"]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(fs::read(at("back")).expect("it") == expected);
+}
