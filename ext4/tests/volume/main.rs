@@ -1,0 +1,9 @@
+//! The driver against images made by `mke2fs`, driven through the VFS's traits; judged by `e2fsck -fn` and `debugfs`.
+
+mod image;
+mod model;
+mod names;
+mod read;
+mod space;
+mod write;
+mod xattr;
