@@ -15,6 +15,7 @@ use crate::device::BlockDevice;
 use crate::inode::Inode;
 use crate::journal::Journal;
 use crate::layout::checksum::crc32c;
+use crate::layout::features::Incompat;
 use crate::layout::geometry::Geometry;
 use crate::layout::{get16, get32, put, put16, put32};
 use crate::mount::options::{OnError, Options};
@@ -247,29 +248,42 @@ impl Ext4 {
         }
     }
 
-    /// Counts, times and errors as the super block is to tell them.
-    pub(crate) fn refresh_super(&self, raw: &mut [u8]) {
-        let wide = self
-            .geometry
-            .incompat
-            .contains(crate::layout::features::Incompat::SIXTY_FOUR_BIT);
-        let inodes = self.counters.inodes.load(Ordering::Relaxed);
-        crate::layout::group::store_free(raw, self.counters.free(), inodes, wide);
+    /// What the super block is to be told now. Errors are told once.
+    pub(crate) fn news(&self) -> News {
+        News {
+            free: self.counters.free(),
+            inodes: self.counters.inodes.load(Ordering::Relaxed),
+            wide: self.geometry.incompat.contains(Incompat::SIXTY_FOUR_BIT),
+            errors: core::mem::take(&mut *self.errors.lock()),
+        }
+    }
+}
+
+/// Counts, times and errors on their way to the super block.
+pub(crate) struct News {
+    free: u64,
+    inodes: u32,
+    wide: bool,
+    errors: ErrorLog,
+}
+
+impl News {
+    pub(crate) fn store(&self, raw: &mut [u8]) {
+        crate::layout::group::store_free(raw, self.free, self.inodes, self.wide);
         let now = Timespec::now().sec;
         put32(raw, 0x30, now as u32);
         put(raw, 0x274, &[(now >> 32) as u8]);
-        let mut errors = self.errors.lock();
-        if errors.count > 0 {
-            let state = get16(raw, 0x3a);
-            put16(raw, 0x3a, state | 2);
-            let stored = get32(raw, 0x194);
-            let time = |time: Option<Timespec>| time.map_or(0, |time| time.sec as u32);
-            if stored == 0 {
-                put32(raw, 0x198, time(errors.first));
-            }
-            put32(raw, 0x194, stored.saturating_add(errors.count));
-            put32(raw, 0x1cc, time(errors.last));
-            *errors = ErrorLog::default();
+        if self.errors.count == 0 {
+            return;
         }
+        let state = get16(raw, 0x3a);
+        put16(raw, 0x3a, state | 2);
+        let stored = get32(raw, 0x194);
+        let time = |time: Option<Timespec>| time.map_or(0, |time| time.sec as u32);
+        if stored == 0 {
+            put32(raw, 0x198, time(self.errors.first));
+        }
+        put32(raw, 0x194, stored.saturating_add(self.errors.count));
+        put32(raw, 0x1cc, time(self.errors.last));
     }
 }

@@ -15,8 +15,8 @@ pub(crate) const INODE_CREDITS: u32 = 2;
 
 impl Inode {
     pub(crate) fn stat(&self) -> Metadata {
-        let core = self.core.lock();
         let promised = self.promise.lock().blocks() * (self.fs.block_size() / 512);
+        let core = self.core.lock();
         Metadata {
             dev: self.fs.dev,
             ino: u64::from(self.number()),

@@ -2,6 +2,8 @@
 //!
 //! The last reference may go anywhere, also inside a transaction: [`Drop`] only puts the number on a list; [`Ext4::bury`] frees the blocks.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use kernel::vfs::Timespec;
@@ -110,15 +112,22 @@ impl Ext4 {
 
     /// Files without names that wait for their data to be written wait for nothing.
     pub(crate) fn drop_nameless_dirt(&self) {
-        let idle: alloc::vec::Vec<_> = {
-            let mut dirty = self.dirty.lock();
-            let numbers: alloc::vec::Vec<u32> = dirty
-                .iter()
-                .filter(|(_, inode)| alloc::sync::Arc::strong_count(inode) == 1 && inode.nlink() == 0)
-                .map(|(&ino, _)| ino)
-                .collect();
-            numbers.iter().filter_map(|ino| dirty.remove(ino)).collect()
+        let unused: Vec<Arc<Inode>> = {
+            let dirty = self.dirty.lock();
+            dirty
+                .values()
+                .filter(|inode| Arc::strong_count(inode) == 1)
+                .cloned()
+                .collect()
         };
+        let mut idle = Vec::new();
+        for inode in unused.iter().filter(|inode| inode.nlink() == 0) {
+            let mut dirty = self.dirty.lock();
+            // The list and we.
+            if Arc::strong_count(inode) == 2 {
+                idle.extend(dirty.remove(&inode.number()));
+            }
+        }
         drop(idle);
     }
 }

@@ -181,10 +181,11 @@ impl Ext4 {
         let outcome = self.write_all();
         self.read_only.store(true, Ordering::Release);
         let clean = outcome.is_ok() && !self.stopped.load(Ordering::Acquire);
+        let news = self.news();
         let mut tx = Tx::begin_anyway(self, 2)?;
         let is_empty = tx.meta.orphans.is_empty();
         tx.change_super(|raw| {
-            self.refresh_super(raw);
+            news.store(raw);
             if clean && is_empty {
                 let state = get16(raw, 0x3a);
                 put16(raw, 0x3a, state | VALID);
@@ -228,8 +229,9 @@ impl Ext4 {
             return Ok(());
         }
         let written = self.write_all();
+        let news = self.news();
         let mut tx = Tx::begin(self, 2)?;
-        tx.change_super(|raw| self.refresh_super(raw))?;
+        tx.change_super(|raw| news.store(raw))?;
         drop(tx);
         written.and(self.journal.commit(self.journal.running()))
     }

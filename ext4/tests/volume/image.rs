@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ext4::device::BlockDevice;
 use ext4::mount::Mounting;
 use ext4::{Errno, Result};
-use kernel::io::{SliceSink, SliceSource};
+use kernel::io::SliceSource;
 use kernel::task::Cred;
 use kernel::vfs::file::{WriteAt, Written};
 use kernel::vfs::inode::{MountOption, MountSource, NewAttr};

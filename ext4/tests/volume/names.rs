@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ext4::Errno;
 use kernel::vfs::inode::{Link, RenameFlags};
-use kernel::vfs::{DevT, FileSystem, FileType, Inode, NewNode};
+use kernel::vfs::{DevT, FileSystem, FileType, NewNode};
 
 use crate::image::{ALL, Image, attr, list, make, mkdir, read_at, refused, write_at};
 

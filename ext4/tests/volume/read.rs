@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use ext4::Errno;
+use kernel::vfs::FileType;
 use kernel::vfs::inode::Link;
-use kernel::vfs::{FileType, Inode};
 
 use crate::image::{ALL, Image, refused};
 

@@ -1,14 +1,14 @@
 //! A full disk, and what it leaves behind.
 
 use ext4::Errno;
-use kernel::vfs::{FileSystem, Inode, NewNode};
+use kernel::vfs::{FileSystem, NewNode};
 
 use crate::image::{ALL, Image, attr, make, read_at, write_at};
 
 #[test]
 fn a_full_disk_is_told_by_write_and_takes_data_again_after_unlink() {
     for (kind, options) in ALL {
-        let image = Image::new(kind, options, 8);
+        let image = Image::new(kind, options, 16);
         {
             let fs = image.mount();
             let root = fs.root();
@@ -38,7 +38,7 @@ fn a_full_disk_is_told_by_write_and_takes_data_again_after_unlink() {
 #[test]
 fn running_out_of_inodes_leaves_the_disk_clean() {
     for (kind, options) in ALL {
-        let image = Image::new(kind, &format!("{options} -N 64"), 8);
+        let image = Image::new(kind, &format!("{options} -N 64"), 16);
         {
             let fs = image.mount();
             let root = fs.root();
@@ -62,7 +62,7 @@ fn running_out_of_inodes_leaves_the_disk_clean() {
 #[test]
 fn a_disk_full_of_directories_is_clean() {
     for (kind, options) in ALL {
-        let image = Image::new(kind, &format!("{options} -N 20000 -m 0"), 8);
+        let image = Image::new(kind, &format!("{options} -N 20000 -m 0"), 16);
         {
             let fs = image.mount();
             let mut dir = fs.root();

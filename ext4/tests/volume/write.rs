@@ -2,7 +2,7 @@
 
 use ext4::Errno;
 use kernel::vfs::file::SeekTarget;
-use kernel::vfs::{FileSystem, Inode, OpenFlags};
+use kernel::vfs::{FileSystem, OpenFlags};
 
 use crate::image::{ALL, Image, fallocate, make, open, read_all, read_at, refused, truncate, write_at};
 

@@ -1,7 +1,6 @@
 //! Extended attributes.
 
 use ext4::Errno;
-use kernel::vfs::Inode;
 use kernel::vfs::inode::XattrFlags;
 
 use crate::image::{ALL, Image, make, refused};
