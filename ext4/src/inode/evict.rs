@@ -13,6 +13,7 @@ use super::load::Which;
 use super::orphan::ORPHAN_CREDITS;
 use crate::Result;
 use crate::instance::Ext4;
+use crate::journal::Freed;
 use crate::map;
 use crate::transaction::Tx;
 
@@ -47,10 +48,17 @@ impl Inode {
 
     /// The same for the blocks `from..to`.
     pub(crate) fn cut_range(&self, from: u64, to: u64) -> Result<()> {
+        let journal = &self.fs.journal;
+        // The step's own pointer blocks are metadata whatever the file is.
+        let (steps, revoked) = match self.freed_kind() {
+            Freed::Data => (STEPS, STEPS as u64 * 8),
+            Freed::Metadata => (1, map::METADATA_STEP + 8),
+        };
+        let credits = STEP_CREDITS * steps as u32 + journal.revoke_credits(revoked);
         let mut at = from;
         while at < to {
-            let mut tx = Tx::begin_anyway(&self.fs, STEP_CREDITS * STEPS as u32)?;
-            for _ in 0..STEPS {
+            let mut tx = Tx::begin_anyway(&self.fs, credits.min(journal.max_credits()))?;
+            for _ in 0..steps {
                 if at >= to {
                     break;
                 }

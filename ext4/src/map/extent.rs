@@ -503,7 +503,7 @@ fn find_from(fs: &Ext4, inode: &Inode, from: u64) -> Result<Option<(Vec<Level>, 
     }
 }
 
-pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) -> Result<u64> {
+pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, most: u64) -> Result<u64> {
     let Some((levels, place)) = find_from(tx.fs, inode, from)? else {
         return Ok(to);
     };
@@ -512,6 +512,7 @@ pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) ->
     if start >= end {
         return Ok(to);
     }
+    let end = end.min(start.saturating_add(most));
     let gone = entry.cut(start, end);
     let mut rest: Vec<Entry> = Vec::new();
     if start > u64::from(entry.at) {

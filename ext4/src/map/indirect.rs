@@ -217,7 +217,7 @@ fn holder_of(tx: &mut Tx<'_>, inode: &Inode, way: &Place, near: u64) -> Result<O
 }
 
 /// Frees some blocks of `from..to` that lie below one pointer block; returns where to go on.
-pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) -> Result<u64> {
+pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, most: u64) -> Result<u64> {
     let fs = tx.fs;
     let size = fs.block_size();
     let Ok(way) = place(size, from) else { return Ok(to) };
@@ -234,7 +234,7 @@ pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) ->
     }
     let last = way.slots[way.len - 1];
     let room = if way.len == 1 { DIRECT } else { pointers(size) };
-    let count = (to - from).min(room - last as u64);
+    let count = (to - from).min(room - last as u64).min(most);
     let mut runs: Vec<Run> = Vec::new();
     let mut seen = 0;
     while seen < count {

@@ -8,9 +8,13 @@ pub(crate) mod indirect;
 use crate::Result;
 use crate::inode::Inode;
 use crate::instance::{Ext4, Meta};
+use crate::journal::Freed;
 use crate::layout::inode::Flags;
 use crate::space::blocks::Run;
 use crate::transaction::Tx;
+
+/// Most blocks of metadata (directories) that one step of a removal frees: each must be revoked.
+pub(crate) const METADATA_STEP: u64 = 256;
 
 /// What a run of a file's blocks is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +71,14 @@ pub(crate) fn insert(tx: &mut Tx<'_>, inode: &Inode, at: u64, run: Run, kind: Ki
 
 /// Frees blocks of `from..to`, as many as one small transaction can; returns where to go on, `to` or more at the end.
 pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) -> Result<u64> {
+    let most = match inode.freed_kind() {
+        Freed::Data => u64::MAX,
+        Freed::Metadata => METADATA_STEP,
+    };
     if inode.has(Flags::EXTENTS) {
-        extent::remove_some(tx, inode, from, to)
+        extent::remove_some(tx, inode, from, to, most)
     } else {
-        indirect::remove_some(tx, inode, from, to)
+        indirect::remove_some(tx, inode, from, to, most)
     }
 }
 

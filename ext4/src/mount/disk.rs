@@ -1,104 +1,61 @@
-//! A disk or partition of the kernel as the device of a file system. It goes around the disk's page cache, which is written back and emptied first.
+//! A block device of the kernel as the device of a file system. It goes around the disk's page cache, which is written back and emptied first.
 
-use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
-use kernel::block::Op;
-use kernel::block::disk::{Disk, lookup};
+use kernel::block::claim::Claim;
+use kernel::block::device::BlockDevice as Opened;
 use kernel::vfs::DevT;
 
+use crate::Result;
 use crate::device::BlockDevice;
-use crate::{Errno, Result};
 
-/// Part of a disk.
+/// A disk or partition, claimed for this file system.
 pub(super) struct DiskDevice {
-    disk: Arc<Disk>,
-    number: u32,
-    start: u64,
-    len: u64,
+    opened: Arc<Opened>,
 }
 
 impl DiskDevice {
-    /// The device of this number. `ENXIO` when there is none.
+    /// `ENXIO` when there is none, `EBUSY` when another one has claimed it.
     pub(super) fn open(dev: DevT) -> Result<Self> {
-        let (disk, number) = lookup(dev)?;
-        let (start, len) = if number == 0 {
-            (0, disk.len())
-        } else {
-            let partitions = disk.partitions();
-            let partition = partitions
-                .iter()
-                .find(|partition| partition.number == number)
-                .ok_or(Errno::ENXIO)?;
-            (partition.start, partition.len)
-        };
-        disk.cache().sync()?;
-        disk.cache().invalidate(start..start + len)?;
-        Ok(Self {
-            disk,
-            number,
-            start,
-            len,
-        })
+        let opened = Opened::open(dev, Claim::Exclusive)?;
+        let cache = opened.disk().cache();
+        cache.sync()?;
+        cache.invalidate(opened.start()..opened.start() + opened.len())?;
+        Ok(Self { opened })
     }
 
     /// As the log calls it.
-    pub(super) fn name(&self) -> String {
-        match self.number {
-            0 => self.disk.name().to_string(),
-            number => self.disk.partition_name(number),
-        }
-    }
-
-    fn place(&self, at: u64, len: u64) -> Result<u64> {
-        match at.checked_add(len) {
-            Some(end) if end <= self.len => Ok(self.start + at),
-            _ => Err(Errno::EIO),
-        }
+    pub(super) fn name(&self) -> alloc::string::String {
+        self.opened.name()
     }
 }
 
 impl BlockDevice for DiskDevice {
     fn len(&self) -> u64 {
-        self.len
+        self.opened.len()
     }
 
     fn is_read_only(&self) -> bool {
-        self.disk.is_read_only()
+        self.opened.is_read_only()
     }
 
     fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
-        let len = data.len() as u64;
-        let got = self
-            .disk
-            .transfer(Op::Read, self.place(at, len)?, len, alloc::vec![0; data.len()])?;
-        data.copy_from_slice(got.get(..data.len()).ok_or(Errno::EIO)?);
-        Ok(())
+        self.opened.read(at, data)
     }
 
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
-        let len = data.len() as u64;
-        self.disk
-            .transfer(Op::Write, self.place(at, len)?, len, data.to_vec())
-            .map(drop)
+        self.opened.write(at, data)
     }
 
     fn flush(&self) -> Result<()> {
-        self.disk.transfer(Op::Flush, 0, 0, alloc::vec::Vec::new()).map(drop)
+        self.opened.flush()
     }
 
     fn discard(&self, at: u64, len: u64) -> Result<()> {
-        if !self.disk.can_discard() {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        self.disk
-            .transfer(Op::Discard, self.place(at, len)?, len, alloc::vec::Vec::new())
-            .map(drop)
+        self.opened.discard(at, len)
     }
 
     fn write_zeroes(&self, at: u64, len: u64) -> Result<()> {
-        self.disk
-            .transfer(Op::WriteZeroes, self.place(at, len)?, len, alloc::vec::Vec::new())
-            .map(drop)
+        self.opened.write_zeroes(at, len)
     }
 }

@@ -138,6 +138,7 @@ impl FileSystem for Ext4 {
         drop(root);
         let dirty = core::mem::take(&mut *self.dirty.lock());
         drop(dirty);
+        let outcome = outcome.and(self.journal.close());
         if self.has_errors() {
             log::warn!("EXT4-fs ({}): error count since last fsck is not zero", self.name);
         }

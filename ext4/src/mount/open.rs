@@ -9,11 +9,13 @@ use kernel::vfs::inode::MountSource;
 use kernel::vfs::{DevT, Timespec};
 
 use super::options::Options;
+use super::recovery::Replay;
 use super::{features, recovery};
 use crate::buffer::BufferCache;
 use crate::device::BlockDevice;
 use crate::inode::load::{ROOT, Which};
 use crate::instance::{Ext4, Parts};
+use crate::layout::features::Incompat;
 use crate::layout::geometry::{Geometry, MAGIC, SUPER_AT, SUPER_LEN};
 use crate::layout::{get16, get32, put16, put32};
 use crate::space::groups;
@@ -54,10 +56,13 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
         log::error!("VFS: Can't find {} filesystem on dev {name}.", what.kind);
         return Err(Errno::EINVAL);
     }
-    let geometry = Geometry::parse(&raw, what.device.len()).map_err(|text| {
-        log::error!("EXT4-fs ({name}): {text}");
-        Errno::EINVAL
-    })?;
+    let parse = |raw: &[u8]| {
+        Geometry::parse(raw, what.device.len()).map_err(|text| {
+            log::error!("EXT4-fs ({name}): {text}");
+            Errno::EINVAL
+        })
+    };
+    let mut geometry = parse(&raw)?;
     features::check_readable(&geometry, what.kind, &name)?;
     let mut options = Options::defaults(&geometry, get16(&raw, 0x3c));
     options.apply(source, &geometry, &name)?;
@@ -69,13 +74,19 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
         features::check_writable(&geometry, &name)?;
     }
     let buffers = BufferCache::new(what.device.clone(), geometry.block_size as usize);
-    let (journal, has_journal) = recovery::open_journal(&buffers, &geometry, &options, read_only, &name)?;
+    let opened = recovery::open_journal(&buffers, &geometry, &options, read_only, &name)?;
+    if opened.journal.is_logged() && at == SUPER_AT {
+        // Replay may have written it.
+        what.device.read(at, &mut raw)?;
+        geometry = parse(&raw)?;
+    }
     let groups = groups::read_all(&geometry, |block| buffers.get(block)).map_err(|text| {
         log::error!("EXT4-fs ({name}): {text}");
         log::error!("EXT4-fs ({name}): group descriptors corrupted!");
         Errno::EUCLEAN
     })?;
-    let zones = groups::system_zones(&geometry, &groups);
+    let zones = groups::system_zones(&geometry, &groups, &opened.zones);
+    let journal = opened.journal.clone();
     let fs = Ext4::assemble(Parts {
         kind: what.kind,
         name,
@@ -83,12 +94,21 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
         device: what.device,
         geometry,
         buffers,
+        has_journal: journal.is_logged(),
         journal,
-        has_journal,
         options,
         groups,
         zones,
     });
+    *opened.owner.lock() = fs.me.clone();
+    let replayed = fs.journal.recovery().transactions > 0;
+    if fs.has_journal && (replayed || fs.geometry.incompat.contains(Incompat::RECOVER)) {
+        fs.mark_replay(Replay::NotNeeded)?;
+    }
+    if let Some(error) = fs.journal.recorded_error() {
+        log::warn!("EXT4-fs ({}): Marking fs in need of filesystem check: {error}", fs.name);
+        fs.errors.lock().count += 1;
+    }
     let root = fs
         .inode(ROOT, Which::Named)
         .inspect_err(|_| log::error!("EXT4-fs ({}): get root inode failed", fs.name))?;
@@ -100,15 +120,17 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     if !read_only {
         fs.start_writing()?;
     }
+    let mode = match (read_only, fs.has_journal) {
+        (true, false) => "ro without journal",
+        (false, false) => "r/w without journal",
+        (true, true) => "ro with ordered data mode",
+        (false, true) => "r/w with ordered data mode",
+    };
     log::info!(
         "EXT4-fs ({}): mounted filesystem {} {}. Quota mode: none.",
         fs.name,
         uuid(&fs.geometry.uuid),
-        if read_only {
-            "ro without journal"
-        } else {
-            "r/w without journal"
-        }
+        mode
     );
     Ok(fs)
 }
@@ -156,6 +178,7 @@ impl Ext4 {
                 self.name
             );
         }
+        self.mark_replay(Replay::Needed)?;
         {
             let mut tx = Tx::begin_anyway(self, 2)?;
             let keeps_valid = self.has_journal;
@@ -170,7 +193,10 @@ impl Ext4 {
                 put32(raw, 0x2c, now as u32);
             })?;
         }
-        self.journal.sync()?;
+        self.journal.commit(self.journal.running())?;
+        if self.journal.recorded_error().is_some() {
+            self.journal.acknowledge_error()?;
+        }
         self.process_orphans()?;
         self.read_only.store(false, Ordering::Release);
         Ok(())
@@ -178,9 +204,13 @@ impl Ext4 {
 
     /// Everything is on the disk, and the super block says that it was left in order.
     pub(super) fn stop_writing(&self) -> Result<()> {
-        let outcome = self.write_all();
+        let stopped = self.stopped.load(Ordering::Acquire);
+        let outcome = if stopped { Ok(()) } else { self.write_all() };
         self.read_only.store(true, Ordering::Release);
-        let clean = outcome.is_ok() && !self.stopped.load(Ordering::Acquire);
+        let clean = outcome.is_ok() && !stopped;
+        if self.journal.aborted().is_some() {
+            return outcome.and(Err(Errno::EIO));
+        }
         let news = self.news();
         let mut tx = Tx::begin_anyway(self, 2)?;
         let is_empty = tx.meta.orphans.is_empty();
@@ -192,7 +222,9 @@ impl Ext4 {
             }
         })?;
         drop(tx);
-        outcome.and(self.journal.sync())
+        self.journal.sync()?;
+        self.mark_replay(Replay::NotNeeded)?;
+        outcome
     }
 
     /// Writes every dirty file out and deletes those without names.

@@ -63,6 +63,7 @@ impl FileSystemType for Type {
         )?;
         mounted.push((dev, Arc::downgrade(&fs)));
         drop(mounted);
+        fs.journal.start_thread()?;
         let worker = fs.clone();
         kernel::task::init::spawn_kernel_thread("ext4-worker", move || worker.work())?;
         Ok(fs)

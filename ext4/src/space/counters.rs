@@ -61,11 +61,6 @@ impl Counters {
         Ok(())
     }
 
-    /// As [`promise`](Self::promise), whether they are there or not.
-    pub(crate) fn promise_anyway(&self, count: u64) {
-        self.promised.fetch_add(count as i64, Ordering::Relaxed);
-    }
-
     /// Takes a promise back.
     pub(crate) fn keep(&self, count: u64) {
         self.promised.fetch_sub(count as i64, Ordering::Relaxed);

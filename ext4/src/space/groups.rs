@@ -98,8 +98,8 @@ pub(crate) fn table_blocks(geometry: &Geometry) -> u32 {
 }
 
 /// Runs of blocks that hold the file system's own structures, sorted: nothing else may point there.
-pub(crate) fn system_zones(geometry: &Geometry, groups: &[Group]) -> Vec<(u64, u64)> {
-    let mut zones = Vec::new();
+pub(crate) fn system_zones(geometry: &Geometry, groups: &[Group], journal: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut zones = journal.to_vec();
     for (number, group) in groups.iter().enumerate() {
         let start = geometry.group_start(number as u32);
         zones.push((start, start + u64::from(geometry.base_blocks(number as u32))));

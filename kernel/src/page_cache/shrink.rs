@@ -1,13 +1,15 @@
 //! Contents that become shorter or lose a range: what file systems need beyond [`PageCache::invalidate`], which writes back first.
 
 use super::*;
+use crate::mm::cached::Copies;
 
 impl PageCache {
-    /// The contents end at byte `len` now (the backing says so already): pages behind it are gone, written back or not, and the rest of the last
-    /// page is zero.
+    /// The contents end at byte `len` now (the backing says so already): pages behind it are gone, written back or not, also from guests that map them,
+    /// and the rest of the last page is zero.
     pub fn truncated(&self, len: u64) -> Result<()> {
         let first = len.div_ceil(PAGE);
-        self.drop_range(first..u64::MAX)?;
+        self.take_from_guests(first..u64::MAX / PAGE, Copies::Too);
+        self.drop_known(first..u64::MAX)?;
         if len.is_multiple_of(PAGE) {
             return Ok(());
         }
@@ -30,33 +32,40 @@ impl PageCache {
         }
         self.drop_range(range.start.div_ceil(PAGE)..range.end / PAGE)?;
         let (first, last) = (range.start / PAGE, (range.end - 1) / PAGE);
-        for page in [first, last] {
-            let bytes = range.start.max(page * PAGE)..range.end.min((page + 1) * PAGE);
-            let is_whole = bytes.end - bytes.start == PAGE;
-            if is_whole {
-                continue;
-            }
-            self.claim(page..page + 1)?;
-            let valid = self.pages.lock().get(page).0;
-            let zeroed = if valid { self.memory.punch_hole(bytes) } else { Ok(()) };
-            let mut pages = self.pages.lock();
-            pages.mark(page..page + 1, BUSY, Mark::Clear);
-            if valid {
-                let fresh = pages.mark(page..page + 1, DIRTY, Mark::Set);
-                self.dirty_pages.fetch_add(fresh, Ordering::Relaxed);
-            }
-            drop(pages);
-            self.settled.wake_all();
-            zeroed?;
-            if last == first {
-                break;
-            }
+        self.zero_part(first, &range)?;
+        if last > first {
+            self.zero_part(last, &range)?;
         }
         Ok(())
     }
 
-    /// Forgets the pages `range` without writing them back.
+    /// Zeroes the part of a page that lies in `range`, unless that is all of it.
+    fn zero_part(&self, page: u64, range: &Range<u64>) -> Result<()> {
+        let bytes = range.start.max(page * PAGE)..range.end.min((page + 1) * PAGE);
+        if bytes.end - bytes.start == PAGE {
+            return Ok(());
+        }
+        self.claim(page..page + 1)?;
+        let valid = self.pages.lock().get(page).0;
+        let zeroed = if valid { self.memory.punch_hole(bytes) } else { Ok(()) };
+        let mut pages = self.pages.lock();
+        pages.mark(page..page + 1, BUSY, Mark::Clear);
+        if valid {
+            let fresh = pages.mark(page..page + 1, DIRTY, Mark::Set);
+            self.dirty_pages.fetch_add(fresh, Ordering::Relaxed);
+        }
+        drop(pages);
+        self.settled.wake_all();
+        zeroed
+    }
+
+    /// Forgets the pages `range` without writing them back; guests that map them fault again. Private copies of guests stay.
     pub fn drop_range(&self, range: Range<u64>) -> Result<()> {
+        self.take_from_guests(range.start..range.end.min(u64::MAX / PAGE), Copies::Stay);
+        self.drop_known(range)
+    }
+
+    fn drop_known(&self, range: Range<u64>) -> Result<()> {
         let known = self
             .pages
             .lock()
@@ -66,20 +75,19 @@ impl PageCache {
             .map_or(0, |last| (last + 1) * 64);
         let range = range.start..range.end.min(known);
         if range.is_empty() {
-            return Ok(());
+            Ok(())
+        } else {
+            self.drop_pages(range)
         }
-        self.claim(range.clone())?;
-        let punched = self.memory.punch_hole(range.start * PAGE..range.end * PAGE);
-        let mut pages = self.pages.lock();
-        pages.mark(range.clone(), VALID, Mark::Clear);
-        let dropped = pages.mark(range.clone(), DIRTY, Mark::Clear);
-        self.dirty_pages.fetch_sub(dropped, Ordering::Relaxed);
-        pages.mark(range, BUSY, Mark::Clear);
-        pages
-            .chunks
-            .retain(|_, chunk| chunk.valid | chunk.dirty | chunk.busy != 0);
-        drop(pages);
-        self.settled.wake_all();
-        punched
+    }
+
+    fn take_from_guests(&self, pages: Range<u64>, copies: Copies) {
+        if pages.is_empty() {
+            return;
+        }
+        for (base, source) in self.sources() {
+            let part = (pages.start * PAGE).saturating_sub(base)..(pages.end * PAGE).saturating_sub(base);
+            cached::unmap(&source, part, copies);
+        }
     }
 }
