@@ -62,11 +62,34 @@ pub struct Ext4 {
     pub(crate) dead: SpinLock<Vec<u32>>,
     pub(crate) root: SpinLock<Option<Arc<Inode>>>,
     pub(crate) errors: SpinLock<ErrorLog>,
-    pub(crate) worker: WaitQueue,
+    pub(crate) worker: Arc<Worker>,
+    /// The unmount has begun.
+    pub(crate) ending: AtomicBool,
     pub(crate) unmounted: AtomicBool,
     pub(crate) generation: AtomicU32,
     /// Files with a page cache, oldest use first.
     pub(crate) cached: SpinLock<Vec<Weak<Inode>>>,
+}
+
+/// What the instance's kernel thread waits for, without keeping the instance.
+#[derive(Default)]
+pub(crate) struct Worker {
+    pub queue: WaitQueue,
+    /// Files without names wait to be freed.
+    pub wanted: AtomicBool,
+    pub ended: AtomicBool,
+}
+
+impl Worker {
+    pub(crate) fn call(&self) {
+        self.wanted.store(true, Ordering::Release);
+        self.queue.wake_all();
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.queue.wake_all();
+    }
 }
 
 /// What the super block will be told of errors.
@@ -128,7 +151,8 @@ impl Ext4 {
             dead: SpinLock::new(&order::LEAF, Vec::new()),
             root: SpinLock::new(&order::LEAF, None),
             errors: SpinLock::new(&order::LEAF, ErrorLog::default()),
-            worker: WaitQueue::new(),
+            worker: Arc::new(Worker::default()),
+            ending: AtomicBool::new(false),
             unmounted: AtomicBool::new(false),
             generation: AtomicU32::new(Timespec::now().nsec ^ Timespec::now().sec as u32),
             cached: SpinLock::new(&order::LEAF, Vec::new()),

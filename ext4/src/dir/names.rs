@@ -126,6 +126,7 @@ impl Inode {
         {
             return Err(Errno::ENAMETOOLONG);
         }
+        self.fs.require_space()?;
         self.retry(|| {
             let mut tx = Tx::begin(&self.fs, change::ADD_CREDITS + NEW_CREDITS + ORPHAN_CREDITS)?;
             if self.nlink() == 0 {
@@ -201,6 +202,7 @@ impl Inode {
         self.require_names_change(false)?;
         target.require_removable()?;
         target.require_link_room()?;
+        self.fs.require_space()?;
         self.retry(|| {
             let mut tx = Tx::begin(&self.fs, change::ADD_CREDITS + ORPHAN_CREDITS)?;
             if self.nlink() == 0 {

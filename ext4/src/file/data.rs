@@ -319,20 +319,50 @@ impl Ext4 {
         Err(Errno::ENOSPC)
     }
 
+    /// Blocks that only changes of what exists may use, so that a hole can be punched into an extent on a full disk.
+    fn set_aside(&self) -> u64 {
+        (self.geometry.blocks / 50).min(4096)
+    }
+
     /// Promises blocks to the caller; the last ones are for the superuser.
     pub(crate) fn promise(&self, count: u64) -> Result<()> {
-        let keep = if self.may_use_reserve() {
-            0
-        } else {
-            self.geometry.reserved_blocks
-        };
+        let keep = self.set_aside()
+            + if self.may_use_reserve() {
+                0
+            } else {
+                self.geometry.reserved_blocks
+            };
         if self.counters.promise(count, keep).is_ok() {
             return Ok(());
         }
+        self.reclaim()?;
+        self.counters.promise(count, keep)
+    }
+
+    /// Makes everything available that is free but for a commit.
+    pub(crate) fn reclaim(&self) -> Result<()> {
         self.bury()?;
         self.journal.commit(self.journal.running())?;
         self.absorb_released(&mut self.meta.write());
-        self.counters.promise(count, keep)
+        Ok(())
+    }
+
+    /// `ENOSPC` unless there is space for something new: what may be taken of it.
+    pub(crate) fn require_space(&self) -> Result<u64> {
+        let keep = self.set_aside()
+            + if self.may_use_reserve() {
+                0
+            } else {
+                self.geometry.reserved_blocks
+            };
+        let left = || u64::try_from(self.counters.left()).unwrap_or(0).saturating_sub(keep);
+        if left() < 4 {
+            self.reclaim()?;
+        }
+        match left() {
+            0 => Err(Errno::ENOSPC),
+            left => Ok(left),
+        }
     }
 
     fn may_use_reserve(&self) -> bool {

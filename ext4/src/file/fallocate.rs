@@ -93,18 +93,12 @@ impl Inode {
             };
             at = gap.start;
             let want = (gap.end - gap.start).min(STEP);
-            let held = want.min(u64::from(u32::MAX));
             // What others were promised stays theirs.
-            if fs.counters.left() < held as i64 + 4 {
-                fs.bury()?;
-                fs.journal.commit(fs.journal.running())?;
-                fs.absorb_released(&mut fs.meta.write());
+            if fs.counters.left() < want as i64 {
+                fs.reclaim()?;
             }
-            let left = fs.counters.left() - 4;
-            if left <= 0 {
-                return Err(Errno::ENOSPC);
-            }
-            let run = fs.take_for_file(self, at, held.min(left as u64) as u32)?;
+            let left = fs.require_space()?;
+            let run = fs.take_for_file(self, at, want.min(left) as u32)?;
             let mut tx = Tx::begin(fs, INSERT_CREDITS)?;
             let placed = map::insert(&mut tx, self, at, run, Kind::Unwritten);
             if let Err(error) = placed {

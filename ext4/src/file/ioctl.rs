@@ -1,10 +1,11 @@
-//! `ioctl(2)` on files and directories: flags, generation, trimming.
+//! `ioctl(2)` on files and directories: flags, generation, trimming; the map of a file is in [`super::fiemap`].
 
 use alloc::sync::Arc;
 
 use kernel::syscall::Context;
 use kernel::task::Capabilities;
 use kernel::user::UserPtr;
+use kernel::vfs::ioctl::FS_IOC_FIEMAP;
 use kernel::vfs::{File, FileType};
 
 use crate::inode::Inode;
@@ -15,6 +16,7 @@ use crate::{Errno, Result};
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 const FS_IOC_GETVERSION: u32 = 0x8008_7601;
+const FITRIM: u32 = 0xc018_5879;
 
 pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
     match cmd {
@@ -39,6 +41,16 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
         FS_IOC_GETVERSION => {
             let generation = inode.core.lock().generation;
             UserPtr::<i32>::new(arg).write(&(generation as i32))?;
+            Ok(0)
+        }
+        FS_IOC_FIEMAP => super::fiemap::run(inode, arg),
+        FITRIM => {
+            if !cx.task().cred().capable(Capabilities::SYS_ADMIN) {
+                return Err(Errno::EPERM);
+            }
+            let request = UserPtr::<u64>::new(arg).read_many(3)?;
+            let trimmed = inode.fs.trim(request[0], request[1], request[2])?;
+            UserPtr::<u64>::new(arg).nth(1).write(&trimmed)?;
             Ok(0)
         }
         _ => Err(Errno::ENOTTY),

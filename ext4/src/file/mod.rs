@@ -5,6 +5,7 @@
 
 pub(crate) mod data;
 pub(crate) mod fallocate;
+pub(crate) mod fiemap;
 pub(crate) mod ioctl;
 pub(crate) mod promise;
 pub(crate) mod seek;

@@ -150,14 +150,17 @@ impl Inode {
                 self.load_page(edge)?;
             }
         }
-        if let Some(cache) = self.cache_now() {
-            cache.zeroed(range.start..range.end.min(len.next_multiple_of(PAGE)).max(range.start))?;
-        }
-        let blocks = range.start.div_ceil(size)..if range.end >= len.next_multiple_of(size) && range.end < u64::MAX {
-            range.end.div_ceil(size)
+        // Behind the end of file nothing of the last block is worth keeping.
+        let (bytes, last) = if range.end >= len {
+            (len.next_multiple_of(PAGE), range.end.div_ceil(size))
         } else {
-            range.end / size
+            (range.end, range.end / size)
         };
+        let bytes = range.start..bytes.max(range.start);
+        if let Some(cache) = self.cache_now() {
+            cache.zeroed(bytes.clone())?;
+        }
+        let blocks = range.start.div_ceil(size)..last;
         if blocks.start < blocks.end {
             self.unpromise(blocks.clone());
             self.cut_range(blocks.start, blocks.end.min(map::most_blocks(&self.fs, self)))?;
@@ -165,7 +168,7 @@ impl Inode {
             if self.mapped.load(Ordering::Acquire)
                 && let Some(cache) = self.cache_now()
             {
-                cache.zeroed(range.start..range.end.min(len).max(range.start))?;
+                cache.zeroed(bytes)?;
             }
         }
         Ok(())

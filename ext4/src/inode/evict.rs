@@ -35,7 +35,7 @@ impl Drop for Inode {
         }
         if nlink == 0 && self.core.get_mut().mode != 0 && !self.fs.unmounted.load(Ordering::Acquire) {
             self.fs.dead.lock().push(self.number());
-            self.fs.worker.wake_all();
+            self.fs.worker.call();
         }
     }
 }

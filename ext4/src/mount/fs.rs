@@ -1,7 +1,7 @@
 //! The instance as the VFS sees it.
 
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
@@ -11,7 +11,7 @@ use kernel::vfs::inode::{FsFlags, MountSource};
 use kernel::vfs::{DevT, FileSystem, Inode, StatFs};
 
 use super::features;
-use crate::instance::Ext4;
+use crate::instance::{Ext4, Worker};
 use crate::layout::geometry::MAGIC;
 use crate::{Errno, Result};
 
@@ -23,23 +23,28 @@ impl Ext4 {
     fn overhead(&self) -> u64 {
         self.zones.iter().map(|(start, end)| end - start).sum::<u64>() + u64::from(self.geometry.first_data_block)
     }
+}
 
-    /// Writes dirty data back and frees what died, until the instance ends. The body of a kernel thread.
-    pub(super) fn work(self: Arc<Self>) {
-        while !self.unmounted.load(Ordering::Acquire) {
-            let deadline = Instant::now().saturating_add(PERIOD);
-            let wake = || {
-                let due = self.unmounted.load(Ordering::Acquire) || !self.dead.lock().is_empty();
-                due.then_some(())
-            };
-            let woken = self.worker.wait_until(Interruptible::No, Some(deadline), wake);
-            if self.unmounted.load(Ordering::Acquire) {
-                return;
-            }
-            let done = if woken.is_ok() { self.bury() } else { self.write_all() };
-            if let Err(error) = done {
-                log::error!("EXT4-fs ({}): delayed write failed: {error}", self.name);
-            }
+/// Writes dirty data back and frees what died, until the instance ends. The body of a kernel thread.
+pub(super) fn work(fs: &Weak<Ext4>, worker: &Worker) {
+    let mut due = Instant::now().saturating_add(PERIOD);
+    while !worker.ended.load(Ordering::Acquire) {
+        let wake = || {
+            let wanted = worker.wanted.swap(false, Ordering::AcqRel);
+            (wanted || worker.ended.load(Ordering::Acquire)).then_some(())
+        };
+        let woken = worker.queue.wait_until(Interruptible::No, Some(due), wake);
+        let Some(fs) = fs.upgrade().filter(|_| !worker.ended.load(Ordering::Acquire)) else {
+            return;
+        };
+        let done = if woken.is_ok() {
+            fs.bury()
+        } else {
+            due = Instant::now().saturating_add(PERIOD);
+            if fs.is_writable() { fs.write_all() } else { Ok(()) }
+        };
+        if let Err(error) = done {
+            log::error!("EXT4-fs ({}): delayed write failed: {error}", fs.name);
         }
     }
 }
@@ -127,13 +132,14 @@ impl FileSystem for Ext4 {
     }
 
     fn unmount(&self) -> Result<()> {
+        self.ending.store(true, Ordering::Release);
         let outcome = if self.read_only.load(Ordering::Acquire) {
             Ok(())
         } else {
             self.stop_writing()
         };
         self.unmounted.store(true, Ordering::Release);
-        self.worker.wake_all();
+        self.worker.end();
         let root = self.root.lock().take();
         drop(root);
         let dirty = core::mem::take(&mut *self.dirty.lock());

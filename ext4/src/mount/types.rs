@@ -9,6 +9,7 @@ use kernel::vfs::inode::{FsFlags, MountSource};
 use kernel::vfs::{DevT, FileSystem, FileSystemType, registry};
 
 use super::disk::DiskDevice;
+use super::fs::work;
 use super::open::{Mounting, mount};
 use crate::instance::Ext4;
 use crate::{Errno, Result};
@@ -16,7 +17,13 @@ use crate::{Errno, Result};
 /// Held while an instance begins or ends, so that the next one of the device sees what it wrote. Below `order::MOUNTS`.
 static MOUNTS: LockClass = LockClass::new("EXT4_MOUNTS", 155);
 /// The mounted devices.
-static MOUNTED: Mutex<Vec<(DevT, Weak<Ext4>)>> = Mutex::new(&MOUNTS, Vec::new());
+static MOUNTED: Mutex<Vec<Entry>> = Mutex::new(&MOUNTS, Vec::new());
+
+struct Entry {
+    dev: DevT,
+    fs: Weak<Ext4>,
+    device: Arc<DiskDevice>,
+}
 
 struct Type(&'static str);
 
@@ -42,35 +49,44 @@ impl FileSystemType for Type {
     fn mount(&self, source: &MountSource) -> Result<Arc<dyn FileSystem>> {
         let dev = source.device.ok_or(Errno::ENOTBLK)?;
         let mut mounted = MOUNTED.lock();
-        mounted.retain(|(_, fs)| fs.strong_count() > 0);
         let known = mounted
             .iter()
-            .filter(|(other, _)| *other == dev)
-            .find_map(|(_, fs)| fs.upgrade())
-            .filter(|fs| !fs.unmounted.load(Ordering::Acquire));
+            .find(|entry| entry.dev == dev)
+            .and_then(|entry| entry.fs.upgrade());
         if let Some(fs) = known {
-            return if fs.kind == self.0 { Ok(fs) } else { Err(Errno::EBUSY) };
+            let usable = fs.kind == self.0 && !fs.ending.load(Ordering::Acquire);
+            return if usable { Ok(fs) } else { Err(Errno::EBUSY) };
         }
-        let device = DiskDevice::open(dev)?;
+        let device = Arc::new(DiskDevice::open(dev)?);
         let fs = mount(
             Mounting {
                 kind: self.0,
                 name: device.name(),
                 dev,
-                device: Arc::new(device),
+                device: device.clone(),
             },
             source,
         )?;
-        mounted.push((dev, Arc::downgrade(&fs)));
+        mounted.push(Entry {
+            dev,
+            fs: Arc::downgrade(&fs),
+            device,
+        });
         drop(mounted);
         fs.journal.start_thread()?;
-        let worker = fs.clone();
-        kernel::task::init::spawn_kernel_thread("ext4-worker", move || worker.work())?;
+        let (weak, worker) = (Arc::downgrade(&fs), fs.worker.clone());
+        kernel::task::init::spawn_kernel_thread("ext4-worker", move || work(&weak, &worker))?;
         Ok(fs)
     }
 }
 
-/// An instance has ended; its device may be mounted anew.
+/// An instance has ended: its device is free, although a thread may still hold what is left of the instance.
 pub(super) fn ended(fs: &Ext4) {
-    MOUNTED.lock().retain(|(_, other)| !core::ptr::eq(other.as_ptr(), fs));
+    MOUNTED.lock().retain(|entry| {
+        let is_it = core::ptr::eq(entry.fs.as_ptr(), fs);
+        if is_it {
+            entry.device.release();
+        }
+        !is_it
+    });
 }

@@ -165,6 +165,9 @@ impl Inode {
         {
             return Err(Errno::EPERM);
         }
+        if value.is_some() {
+            self.fs.require_space()?;
+        }
         let attempt = || {
             let mut tx = Tx::begin(&self.fs, SET_CREDITS)?;
             if matches!(index, ACL_ACCESS | ACL_DEFAULT) {
