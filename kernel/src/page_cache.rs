@@ -6,6 +6,8 @@
 //! Lock order: `PageCache::pages` ([`order::PAGE_CACHE`]) is a short spin lock, never held over I/O or a copy. Pages in flight are marked busy and
 //! waited for on `settled`.
 
+mod shrink;
+
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec;

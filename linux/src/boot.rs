@@ -112,6 +112,7 @@ fn start_drivers(setup: &Setup, params: &Params) {
         .map(hostfs::HostfsArgs::parse)
         .unwrap_or_default();
     hostfs::register(hostfs_args);
+    ext4::register();
     drivers::start(&setup.lines, &params.consoles);
     ubd::configure(&setup.ubd);
 }

@@ -235,7 +235,51 @@ pub fn clean(source: &Arc<dyn PageSource>, range: Range<u64>) -> Cleaned {
     cleaned
 }
 
+/// What [`unmap`] does with pages that a guest has copied by writing to a private mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// They go too: the file ends before them.
+    Too,
+    /// They stay: the file has lost contents there.
+    Stay,
+}
+
+/// Takes the bytes `range` of `source` away from all guests that map them: the next touch asks the source again. With no lock held that ranks
+/// behind `MM`.
+pub fn unmap(source: &Arc<dyn PageSource>, range: Range<u64>, copies: Copies) {
+    let users: Vec<Weak<Mm>> = USERS.lock().get(&identity(source)).cloned().unwrap_or_default();
+    for mm in users.iter().filter_map(Weak::upgrade) {
+        mm.unmap_source(source, &range, copies);
+    }
+}
+
 impl Mm {
+    fn unmap_source(&self, source: &Arc<dyn PageSource>, range: &Range<u64>, copies: Copies) {
+        let mut state = self.lock();
+        let mapping_it = |vma: &&Vma| {
+            (copies == Copies::Too || vma.flags.contains(VmFlags::SHARED))
+                && source_of(vma).is_some_and(|other| Arc::ptr_eq(other, source))
+        };
+        let vmas: Vec<Vma> = state.tree.iter().filter(mapping_it).cloned().collect();
+        for vma in vmas {
+            let from = range.start.max(vma.offset);
+            let to = range.end.min(vma.offset_of(vma.end));
+            if from >= to {
+                continue;
+            }
+            let pages = vma.start + (from - vma.offset)..vma.start + (to - vma.offset);
+            for run in state.cached.runs(pages) {
+                let len = run.range.end - run.range.start;
+                if self.space().unmap(run.range.start, len).is_ok() {
+                    state.cached.clear(run.range);
+                }
+            }
+        }
+        drop(state);
+        // A guest that runs now loses the pages when it comes in next.
+        let _ = self.space().flush();
+    }
+
     fn clean(&self, source: &Arc<dyn PageSource>, range: &Range<u64>) -> Cleaned {
         let mut state = self.lock();
         let mut protected = false;

@@ -50,10 +50,14 @@ fn special(cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
             Ok(0)
         }
         FIBMAP if is_regular => Err(Errno::EINVAL),
-        // No file system here shares blocks or tells where they lie.
+        // No file system here shares blocks.
         FICLONE if is_regular => clone_refused(cx, file, arg as u32 as i32),
         FICLONERANGE if is_regular => clone_refused(cx, file, UserPtr::<i64>::new(arg).read()? as i32),
-        FIDEDUPERANGE | FS_IOC_FIEMAP if is_regular => Err(Errno::EOPNOTSUPP),
+        FIDEDUPERANGE if is_regular => Err(Errno::EOPNOTSUPP),
+        FS_IOC_FIEMAP if is_regular => match file.ops().ioctl(cx, file, cmd, arg) {
+            Err(Errno::ENOTTY) => Err(Errno::EOPNOTSUPP),
+            told => told,
+        },
         FIGETBSZ if is_regular => {
             let size = file
                 .inode()

@@ -1,0 +1,85 @@
+//! `ioctl(2)` on files and directories: flags, generation, trimming; the map of a file is in [`super::fiemap`].
+
+use alloc::sync::Arc;
+
+use kernel::syscall::Context;
+use kernel::task::Capabilities;
+use kernel::user::UserPtr;
+use kernel::vfs::ioctl::FS_IOC_FIEMAP;
+use kernel::vfs::{File, FileType};
+
+use crate::inode::Inode;
+use crate::layout::inode::{Flags, USER_MODIFIABLE, USER_VISIBLE};
+use crate::transaction::Tx;
+use crate::{Errno, Result};
+
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_GETVERSION: u32 = 0x8008_7601;
+const FITRIM: u32 = 0xc018_5879;
+
+pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
+    match cmd {
+        FS_IOC_GETFLAGS => {
+            let flags = inode.core.lock().flags.bits() & USER_VISIBLE;
+            UserPtr::<i32>::new(arg).write(&(flags as i32))?;
+            Ok(0)
+        }
+        FS_IOC_SETFLAGS => {
+            let wanted = UserPtr::<i32>::new(arg).read()? as u32;
+            if let Some(path) = file.path() {
+                path.mount.require_writable()?;
+            }
+            let cred = cx.task().cred();
+            let meta = inode.stat();
+            if cred.fsuid != meta.uid && !cred.capable(Capabilities::FOWNER) {
+                return Err(Errno::EPERM);
+            }
+            set_flags(inode, wanted, cred.capable(Capabilities::LINUX_IMMUTABLE))?;
+            Ok(0)
+        }
+        FS_IOC_GETVERSION => {
+            let generation = inode.core.lock().generation;
+            UserPtr::<i32>::new(arg).write(&(generation as i32))?;
+            Ok(0)
+        }
+        FS_IOC_FIEMAP => super::fiemap::run(inode, arg),
+        FITRIM => {
+            if !cx.task().cred().capable(Capabilities::SYS_ADMIN) {
+                return Err(Errno::EPERM);
+            }
+            let request = UserPtr::<u64>::new(arg).read_many(3)?;
+            let trimmed = inode.fs.trim(request[0], request[1], request[2])?;
+            UserPtr::<u64>::new(arg).nth(1).write(&trimmed)?;
+            Ok(0)
+        }
+        _ => Err(Errno::ENOTTY),
+    }
+}
+
+/// `chattr`: what may change changes, the rest must stay. `EOPNOTSUPP` for what this file system cannot switch.
+pub(crate) fn set_flags(inode: &Inode, wanted: u32, may_bind: bool) -> Result<()> {
+    if wanted & !USER_VISIBLE != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mut wanted = Flags::from_bits_retain(wanted & USER_MODIFIABLE);
+    if inode.kind != FileType::Directory {
+        wanted -= Flags::DIRSYNC | Flags::TOPDIR;
+    }
+    let mut tx = Tx::begin(&inode.fs, 2)?;
+    {
+        let mut core = inode.core.lock();
+        let changed = (core.flags ^ wanted) & Flags::from_bits_retain(USER_MODIFIABLE);
+        if changed.intersects(Flags::IMMUTABLE | Flags::APPEND) && !may_bind {
+            return Err(Errno::EPERM);
+        }
+        if changed.intersects(Flags::EXTENTS | Flags::CASEFOLD | Flags::JOURNAL_DATA)
+            && changed.intersects(Flags::EXTENTS | Flags::CASEFOLD)
+        {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        core.flags = core.flags - Flags::from_bits_retain(USER_MODIFIABLE) | wanted;
+        core.ctime = kernel::vfs::Timespec::now();
+    }
+    tx.write_inode(inode)
+}

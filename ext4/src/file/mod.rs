@@ -1,0 +1,221 @@
+//! Open regular files and what moves their contents.
+//!
+//! * [`data`]: between page cache and disk.  * [`promise`]: delayed allocation.  * [`size`]: truncation and holes.  * [`fallocate`]: preallocation,
+//!   collapse, insert.  * [`seek`]: data and holes.  * [`ioctl`]: flags, extents, trimming.
+
+pub(crate) mod data;
+pub(crate) mod fallocate;
+pub(crate) mod fiemap;
+pub(crate) mod ioctl;
+pub(crate) mod promise;
+pub(crate) mod seek;
+pub(crate) mod size;
+
+use alloc::sync::Arc;
+use core::any::Any;
+use core::sync::atomic::Ordering;
+
+use kernel::io::{Sink, Source};
+use kernel::page_cache::PAGE;
+use kernel::syscall::Context;
+use kernel::vfs::file::{MapBacking, SeekTarget, WriteAt, Written};
+use kernel::vfs::rw::Bounded;
+use kernel::vfs::{Access, File, FileOps, OpenFlags};
+
+use crate::inode::Inode;
+use crate::layout::inode::Flags;
+use crate::{Errno, Result};
+
+/// Most bytes written before space is promised for the next.
+const PIECE: usize = 1 << 20;
+/// What `O_DIRECT` must be aligned to.
+const DIRECT_ALIGN: u64 = 512;
+
+/// An open regular file.
+pub(crate) struct Ext4File {
+    pub(crate) inode: Arc<Inode>,
+}
+
+impl Inode {
+    fn write(&self, pos: WriteAt, src: &mut dyn Source, flags: OpenFlags) -> Result<Written> {
+        if !self.fs.is_writable() {
+            return Err(Errno::EROFS);
+        }
+        let _data = self.data.write();
+        self.require_mutable()?;
+        if self.has(Flags::APPEND) && pos != WriteAt::End {
+            return Err(Errno::EPERM);
+        }
+        self.leave_inline()?;
+        let start = match pos {
+            WriteAt::Offset(at) => at,
+            WriteAt::End => self.len_now(),
+        };
+        let most = self.most_bytes();
+        if start >= most {
+            return Err(Errno::EFBIG);
+        }
+        if flags.contains(OpenFlags::DIRECT) && (start | src.remaining() as u64) % DIRECT_ALIGN != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let room = usize::try_from(most - start).unwrap_or(usize::MAX);
+        let mut src = Bounded { inner: src, left: room };
+        let mut at = start;
+        let mut outcome = Ok(());
+        while src.remaining() > 0 {
+            let want = src.remaining().min(PIECE - (at % PIECE as u64) as usize);
+            match self.write_piece(at, want, &mut src) {
+                Ok(0) => break,
+                Ok(count) => at += count as u64,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        if at == start {
+            outcome?;
+            return Ok(Written { count: 0, end: start });
+        }
+        self.touch();
+        self.mark_dirty();
+        if flags.contains(OpenFlags::DIRECT)
+            && let Some(cache) = self.cache_now()
+        {
+            cache.write_back(start / PAGE..at.div_ceil(PAGE))?;
+        }
+        Ok(Written {
+            count: (at - start) as usize,
+            end: at,
+        })
+    }
+
+    /// Writes up to `want` bytes at `at`: less when space runs out or the source does.
+    fn write_piece(&self, at: u64, want: usize, src: &mut dyn Source) -> Result<usize> {
+        let mut count = want;
+        let fresh = loop {
+            match self.promise(at..at + count as u64) {
+                Err(Errno::ENOSPC) if count as u64 > self.fs.block_size() => {
+                    let half = at + (count / 2) as u64;
+                    let aligned = half / self.fs.block_size() * self.fs.block_size();
+                    count = if aligned > at {
+                        (aligned - at) as usize
+                    } else {
+                        (self.fs.block_size() - at % self.fs.block_size()) as usize
+                    };
+                }
+                other => break other?,
+            }
+        };
+        let cache = self.cache()?;
+        let old = self.len_now();
+        if at > old {
+            self.zero_behind(old)?;
+        }
+        let end = at + count as u64;
+        if end > old {
+            self.size.store(end, Ordering::Release);
+        }
+        let mut bounded = Bounded {
+            inner: src,
+            left: count,
+        };
+        let written = cache.write(at, &mut bounded);
+        let reached = at + *written.as_ref().unwrap_or(&0) as u64;
+        if reached < end {
+            if end > old {
+                self.size
+                    .store(old.max(if reached > at { reached } else { old }), Ordering::Release);
+            }
+            let keep = if reached > at {
+                reached.div_ceil(self.fs.block_size())
+            } else {
+                0
+            };
+            for range in fresh {
+                self.unpromise(range.start.max(keep)..range.end.max(keep));
+            }
+        }
+        if reached > old {
+            self.memory_grew()?;
+        }
+        written
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        if let Some(cache) = self.cache_now() {
+            let synced = cache.sync();
+            if cache.dirty_bytes() == 0 {
+                self.write_out()?;
+            }
+            synced?;
+        }
+        self.store()?;
+        if self.fs.has_journal {
+            self.fs.device.flush()?;
+        }
+        self.fs.journal.commit(self.tid())
+    }
+}
+
+impl FileOps for Ext4File {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read_at(&self, file: &File, pos: u64, dst: &mut dyn Sink) -> Result<usize> {
+        if file.flags().contains(OpenFlags::DIRECT) && (pos | dst.remaining() as u64) % DIRECT_ALIGN != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if self.inode.has(Flags::ENCRYPT) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let _data = self.inode.data.read();
+        if pos >= self.inode.len_now() {
+            return Ok(0);
+        }
+        self.inode.cache()?.read(pos, dst)
+    }
+
+    fn write_at(&self, file: &File, pos: WriteAt, src: &mut dyn Source) -> Result<Written> {
+        let written = self.inode.write(pos, src, file.flags())?;
+        if self.inode.has(Flags::SYNC) {
+            self.inode.sync()?;
+        }
+        Ok(written)
+    }
+
+    fn seek(&self, pos: u64, target: SeekTarget) -> Result<u64> {
+        self.inode.seek(pos, target)
+    }
+
+    fn ioctl(&self, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
+        ioctl::run(&self.inode, cx, file, cmd, arg)
+    }
+
+    fn map(&self, _file: &File, writable: Access) -> Result<MapBacking> {
+        if self.inode.has(Flags::ENCRYPT) {
+            return Err(Errno::ENODEV);
+        }
+        let _data = self.inode.data.write();
+        if writable.contains(Access::WRITE) {
+            self.inode.leave_inline()?;
+        }
+        let cache = self.inode.cache()?;
+        self.inode.mapped.store(true, Ordering::Release);
+        cache.resized()?;
+        if writable.contains(Access::WRITE) && self.inode.fs.is_writable() {
+            // Guests write without telling the inode: write-back looks at it as long as it is mapped.
+            self.inode.mark_dirty();
+        }
+        Ok(MapBacking::Cached(cache))
+    }
+
+    fn sync(&self, _file: &File) -> Result<()> {
+        self.inode.sync()
+    }
+
+    fn fallocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
+        self.inode.fallocate(mode, offset, len)
+    }
+}

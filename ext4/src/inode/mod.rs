@@ -1,0 +1,133 @@
+//! [`Inode`]: a file in memory.
+//!
+//! * [`load`]: from the disk, and the table of those in memory.  * [`attributes`]: what `stat` and `setattr` see.  * [`orphan`], [`evict`]: the end
+//! of files.  * [`node`]: the VFS's view.
+//!
+//! Locks: `data` (contents and size; sleeping) is taken by the calls of a file; `core` is a short lock over the fields, never held over a call.
+
+pub(crate) mod attributes;
+pub(crate) mod evict;
+pub(crate) mod load;
+pub(crate) mod node;
+pub(crate) mod orphan;
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use arch_um::sync::{RwLock, SpinLock, order};
+use kernel::page_cache::PageCache;
+use kernel::vfs::{FileType, InodeState, Timespec};
+
+use crate::file::promise::Promise;
+use crate::instance::Ext4;
+use crate::journal::{Freed, Tid};
+use crate::layout::geometry::Geometry;
+use crate::layout::inode::{Core, Flags};
+
+/// A file, directory, symlink or special node.
+pub struct Inode {
+    pub(crate) me: Weak<Inode>,
+    pub(crate) fs: Arc<Ext4>,
+    ino: u32,
+    pub(crate) kind: FileType,
+    generation: u32,
+    pub(crate) core: SpinLock<Core>,
+    /// The size programs see; the disk's follows when the data is there.
+    pub(crate) size: Arc<AtomicU64>,
+    pub(crate) data: RwLock<()>,
+    pub(crate) pages: SpinLock<Option<Arc<PageCache>>>,
+    pub(crate) promise: SpinLock<Promise>,
+    pub(crate) state: InodeState,
+    /// Fields changed that are not stored yet.
+    pub(crate) dirty: AtomicBool,
+    pub(crate) last_tid: AtomicU32,
+    /// Was mapped into a guest since its cache was made.
+    pub(crate) mapped: AtomicBool,
+}
+
+impl Inode {
+    pub(crate) fn new(fs: Arc<Ext4>, ino: u32, kind: FileType, core: Core) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            ino,
+            kind,
+            generation: core.generation,
+            size: Arc::new(AtomicU64::new(core.disk_size)),
+            core: SpinLock::new(&order::LEAF, core),
+            data: RwLock::new(&order::INODE, ()),
+            pages: SpinLock::new(&order::LEAF, None),
+            promise: SpinLock::new(&order::LEAF, Promise::default()),
+            state: InodeState::default(),
+            dirty: AtomicBool::new(false),
+            last_tid: AtomicU32::new(fs.journal.running()),
+            mapped: AtomicBool::new(false),
+            fs,
+        })
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.ino
+    }
+
+    pub(crate) fn arc(&self) -> Option<Arc<Inode>> {
+        self.me.upgrade()
+    }
+
+    /// The seed of the checksums of this file's blocks.
+    pub(crate) fn seed(&self, geometry: &Geometry) -> u32 {
+        geometry.inode_seed(self.ino, self.generation)
+    }
+
+    pub(crate) fn has(&self, flag: Flags) -> bool {
+        self.core.lock().flags.contains(flag)
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+
+    pub(crate) fn nlink(&self) -> u32 {
+        self.core.lock().nlink
+    }
+
+    pub(crate) fn len_now(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Sets both sizes.
+    pub(crate) fn set_len(&self, size: u64) {
+        self.size.store(size, Ordering::Release);
+        self.core.lock().disk_size = size;
+    }
+
+    /// What its blocks are to the journal.
+    pub(crate) fn freed_kind(&self) -> Freed {
+        if self.kind == FileType::Regular && !self.has(Flags::EA_INODE) {
+            Freed::Data
+        } else {
+            Freed::Metadata
+        }
+    }
+
+    /// The transaction of its last stored change.
+    pub(crate) fn tid(&self) -> Tid {
+        self.last_tid.load(Ordering::Acquire)
+    }
+
+    /// Contents or fields changed: write-back will come by.
+    pub(crate) fn mark_dirty(&self) {
+        self.dirty.store(true, Ordering::Release);
+        if let Some(me) = self.arc() {
+            self.fs.dirty.lock().insert(self.ino, me);
+        }
+    }
+
+    /// Modification and change time are now.
+    pub(crate) fn touch(&self) {
+        let now = Timespec::now();
+        let mut core = self.core.lock();
+        core.mtime = now;
+        core.ctime = now;
+        core.version = core.version.wrapping_add(1);
+    }
+}

@@ -1,0 +1,293 @@
+//! Images, mounting, and small words for tests.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ext4::device::BlockDevice;
+use ext4::mount::Mounting;
+use ext4::{Errno, Result};
+use kernel::io::SliceSource;
+use kernel::task::Cred;
+use kernel::vfs::file::{WriteAt, Written};
+use kernel::vfs::inode::{MountOption, MountSource, NewAttr};
+use kernel::vfs::{DevT, File, FileSystem, Inode, Mode, NewNode, OpenFlags, SetAttr};
+
+/// A file as a device.
+pub struct Disk(std::fs::File, u64);
+
+impl BlockDevice for Disk {
+    fn len(&self) -> u64 {
+        self.1
+    }
+
+    fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
+        assert!(at % 512 == 0 && data.len() % 512 == 0 && at + data.len() as u64 <= self.1);
+        self.0.read_exact_at(data, at).map_err(|_| Errno::EIO)
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+        assert!(at % 512 == 0 && data.len() % 512 == 0 && at + data.len() as u64 <= self.1);
+        self.0.write_all_at(data, at).map_err(|_| Errno::EIO)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn write_zeroes(&self, at: u64, len: u64) -> Result<()> {
+        self.write(at, &vec![0; len as usize])
+    }
+}
+
+/// An image file that goes with the test.
+pub struct Image {
+    path: PathBuf,
+    pub kind: &'static str,
+}
+
+/// What `mke2fs -t` makes, in the block sizes and kinds that differ.
+pub const ALL: [(&str, &str); 6] = [
+    ("ext4", "-b 4096"),
+    ("ext4", "-b 1024"),
+    ("ext4", "-b 2048 -O ^metadata_csum,uninit_bg,^64bit"),
+    ("ext3", "-b 1024"),
+    ("ext2", "-b 4096"),
+    ("ext2", "-b 1024"),
+];
+
+fn run(program: &str, args: &[&str]) -> (bool, String) {
+    let out = Command::new(program)
+        .args(args)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+impl Image {
+    /// `mke2fs -t KIND OPTIONS`, of `megabytes`.
+    pub fn new(kind: &'static str, options: &str, megabytes: u64) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "ext4-test-{}-{}.img",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(megabytes << 20).unwrap();
+        let image = Self { path, kind };
+        let mut args = vec!["-q", "-F", "-t", kind];
+        args.extend(options.split_whitespace());
+        args.push(image.text());
+        let (done, text) = run("mke2fs", &args);
+        assert!(done, "{text}");
+        image
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn text(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// `debugfs -R`.
+    pub fn debugfs(&self, request: &str) -> String {
+        run("debugfs", &["-R", request, self.text()]).1
+    }
+
+    /// `debugfs -w -R`.
+    pub fn debugfs_write(&self, request: &str) -> String {
+        run("debugfs", &["-w", "-R", request, self.text()]).1
+    }
+
+    /// `e2fsck -fn` finds nothing. It would rebuild every extent tree that has a block's worth of free entries, as trees written in random order
+    /// do, Linux's too: that it does not look at.
+    pub fn check(&self) {
+        let (clean, text) = run("e2fsck", &["-fn", "-E", "no_optimize_extents", self.text()]);
+        let odd = ["WARNING", "Fix?", "no\n", "error"]
+            .iter()
+            .any(|word| text.contains(word));
+        if !clean || odd {
+            let keep = std::env::temp_dir().join("ext4-test-failed.img");
+            let _ = std::fs::copy(&self.path, &keep);
+            panic!("e2fsck on {} ({}):\n{text}", keep.display(), self.kind);
+        }
+    }
+
+    pub fn mount(&self) -> Mounted {
+        self.mount_with("", false).unwrap()
+    }
+
+    pub fn mount_read_only(&self) -> Mounted {
+        self.mount_with("", true).unwrap()
+    }
+
+    pub fn mount_with(&self, options: &str, read_only: bool) -> Result<Mounted> {
+        self.mount_as(self.kind, options, read_only)
+    }
+
+    pub fn mount_as(&self, kind: &'static str, options: &str, read_only: bool) -> Result<Mounted> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.path).unwrap();
+        let len = file.metadata().unwrap().len();
+        let option = |word: &str| match word.split_once('=') {
+            Some((key, value)) => MountOption {
+                key: key.into(),
+                value: Some(value.into()),
+            },
+            None => MountOption {
+                key: word.into(),
+                value: None,
+            },
+        };
+        let source = MountSource {
+            options: options.split(',').filter(|word| !word.is_empty()).map(option).collect(),
+            read_only,
+            ..MountSource::default()
+        };
+        let what = Mounting {
+            kind,
+            name: "test".into(),
+            dev: DevT::new(98, 0),
+            device: Arc::new(Disk(file, len)),
+        };
+        Ok(Mounted {
+            fs: ext4::mount::mount(what, &source)?,
+        })
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A mounted image, unmounted at the end.
+pub struct Mounted {
+    pub fs: Arc<ext4::Ext4>,
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.fs.unmount().expect("unmounted");
+        }
+    }
+}
+
+impl Mounted {
+    pub fn root(&self) -> Arc<dyn Inode> {
+        FileSystem::root(&*self.fs)
+    }
+
+    /// Walks without symlinks.
+    pub fn at(&self, path: &str) -> Result<Arc<dyn Inode>> {
+        path.split('/')
+            .filter(|part| !part.is_empty())
+            .try_fold(self.root(), |dir, name| dir.lookup(name.as_bytes()))
+    }
+
+    pub fn read(&self, path: &str) -> Vec<u8> {
+        read_all(&self.at(path).unwrap())
+    }
+
+    pub fn list(&self, path: &str) -> Vec<String> {
+        list(&self.at(path).unwrap())
+    }
+}
+
+pub fn attr(mode: u32) -> NewAttr {
+    NewAttr {
+        mode: Mode::from_bits_retain(mode),
+        uid: 0,
+        gid: 0,
+    }
+}
+
+pub fn make(dir: &Arc<dyn Inode>, name: &str) -> Arc<dyn Inode> {
+    dir.create(name.as_bytes(), NewNode::Regular, attr(0o644)).unwrap()
+}
+
+pub fn mkdir(dir: &Arc<dyn Inode>, name: &str) -> Arc<dyn Inode> {
+    dir.create(name.as_bytes(), NewNode::Directory, attr(0o755)).unwrap()
+}
+
+pub fn open(inode: &Arc<dyn Inode>, flags: OpenFlags) -> Arc<File> {
+    File::new(inode.clone().open(flags).unwrap(), None, flags, Cred::root())
+}
+
+pub fn write_at(inode: &Arc<dyn Inode>, pos: u64, data: &[u8]) -> Result<Written> {
+    let file = open(inode, OpenFlags::RDWR);
+    file.ops()
+        .write_at(&file, WriteAt::Offset(pos), &mut SliceSource::new(data))
+}
+
+pub fn read_at(inode: &Arc<dyn Inode>, pos: u64, len: usize) -> Result<Vec<u8>> {
+    let file = open(inode, OpenFlags::empty());
+    let mut data = vec![0; len];
+    let count = file.read_exact_at(pos, &mut data)?;
+    data.truncate(count);
+    Ok(data)
+}
+
+pub fn read_all(inode: &Arc<dyn Inode>) -> Vec<u8> {
+    read_at(inode, 0, inode.metadata().unwrap().size as usize).unwrap()
+}
+
+pub fn truncate(inode: &Arc<dyn Inode>, size: u64) -> Result<()> {
+    inode.set_attr(&SetAttr {
+        size: Some(size),
+        ..SetAttr::default()
+    })
+}
+
+pub fn fallocate(inode: &Arc<dyn Inode>, mode: u32, offset: u64, len: u64) -> Result<()> {
+    let file = open(inode, OpenFlags::RDWR);
+    file.ops().fallocate(&file, mode, offset, len)
+}
+
+/// All names but the dots, sorted; read in pieces of a few entries, as a small buffer does.
+pub fn list(dir: &Arc<dyn Inode>) -> Vec<String> {
+    let file = open(dir, OpenFlags::empty());
+    let mut names = Vec::new();
+    let mut pos = 0;
+    loop {
+        let mut count = 0;
+        file.ops()
+            .read_dir(&file, pos, &mut |entry| {
+                if count == 7 {
+                    return false;
+                }
+                count += 1;
+                pos = entry.next;
+                names.push(String::from_utf8_lossy(entry.name).into_owned());
+                true
+            })
+            .unwrap();
+        if count == 0 {
+            break;
+        }
+    }
+    let total = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(total, names.len(), "a name was listed twice");
+    names.retain(|name| name != "." && name != "..");
+    names
+}
+
+/// The error, where the value has no `Debug`.
+pub fn refused<T>(result: Result<T>) -> Errno {
+    match result {
+        Ok(_) => panic!("it was allowed"),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,82 @@
+//! Extended attributes.
+
+use ext4::Errno;
+use kernel::vfs::inode::XattrFlags;
+
+use crate::image::{ALL, Image, make, refused};
+
+#[test]
+fn attributes_in_the_inode_and_in_the_block() {
+    for (kind, options) in ALL {
+        let image = Image::new(kind, options, 16);
+        {
+            let fs = image.mount();
+            let f = make(&fs.root(), "f");
+            let none = XattrFlags::empty();
+            f.set_xattr(b"user.small", b"in the inode", none).unwrap();
+            f.set_xattr(b"user.large", &[b'x'; 600], none).unwrap();
+            f.set_xattr(b"trusted.t", b"", none).unwrap();
+            f.set_xattr(b"security.s", &[1, 2, 3], none).unwrap();
+            assert_eq!(
+                refused(f.set_xattr(b"user.small", b"", XattrFlags::CREATE)),
+                Errno::EEXIST
+            );
+            assert_eq!(
+                refused(f.set_xattr(b"user.none", b"", XattrFlags::REPLACE)),
+                Errno::ENODATA
+            );
+            assert_eq!(refused(f.set_xattr(b"user.huge", &[0; 5000], none)), Errno::ENOSPC);
+            assert_eq!(refused(f.set_xattr(b"strange.x", b"", none)), Errno::EOPNOTSUPP);
+            f.set_xattr(b"user.small", b"changed", none).unwrap();
+            f.remove_xattr(b"trusted.t").unwrap();
+            assert_eq!(refused(f.get_xattr(b"trusted.t")), Errno::ENODATA);
+        }
+        image.check();
+        let shown = image.debugfs("ea_get /f user.small");
+        assert!(shown.contains("changed"), "{shown}");
+        let fs = image.mount();
+        let f = fs.at("f").unwrap();
+        assert_eq!(f.get_xattr(b"user.large").unwrap(), [b'x'; 600]);
+        assert_eq!(f.get_xattr(b"security.s").unwrap(), [1, 2, 3]);
+        let mut names = f.list_xattr().unwrap();
+        names.sort();
+        assert_eq!(names, [&b"security.s"[..], b"user.large", b"user.small"]);
+        drop(f);
+        fs.root().unlink(b"f").unwrap();
+        drop(fs);
+        image.check();
+    }
+}
+
+#[test]
+fn access_lists_keep_the_mode_company() {
+    let image = Image::new("ext4", "", 16);
+    {
+        let fs = image.mount();
+        let f = make(&fs.root(), "f");
+        let entry =
+            |tag: u16, perm: u16, id: u32| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
+        let list = [
+            2u32.to_le_bytes().to_vec(),
+            entry(1, 7, u32::MAX),
+            entry(2, 5, 1000),
+            entry(4, 0, u32::MAX),
+            entry(0x10, 5, u32::MAX),
+            entry(0x20, 0, u32::MAX),
+        ]
+        .concat();
+        f.set_xattr(b"system.posix_acl_access", &list, XattrFlags::empty())
+            .unwrap();
+        assert_eq!(f.get_xattr(b"system.posix_acl_access").unwrap(), list);
+        assert_eq!(f.metadata().unwrap().mode.bits(), 0o750);
+        assert_eq!(
+            refused(f.set_xattr(b"system.posix_acl_default", &list, XattrFlags::empty())),
+            Errno::EACCES
+        );
+        assert_eq!(
+            refused(f.set_xattr(b"system.posix_acl_access", &list[..20], XattrFlags::empty())),
+            Errno::EINVAL
+        );
+    }
+    image.check();
+}

@@ -1,0 +1,93 @@
+//! Contents that become shorter or lose a range: what file systems need beyond [`PageCache::invalidate`], which writes back first.
+
+use super::*;
+use crate::mm::cached::Copies;
+
+impl PageCache {
+    /// The contents end at byte `len` now (the backing says so already): pages behind it are gone, written back or not, also from guests that map them,
+    /// and the rest of the last page is zero.
+    pub fn truncated(&self, len: u64) -> Result<()> {
+        let first = len.div_ceil(PAGE);
+        self.take_from_guests(first..u64::MAX / PAGE, Copies::Too);
+        self.drop_known(first..u64::MAX)?;
+        if len.is_multiple_of(PAGE) {
+            return Ok(());
+        }
+        self.claim(first - 1..first)?;
+        let valid = self.pages.lock().get(first - 1).0;
+        let zeroed = if valid {
+            self.memory.punch_hole(len..first * PAGE)
+        } else {
+            Ok(())
+        };
+        self.pages.lock().mark(first - 1..first, BUSY, Mark::Clear);
+        self.settled.wake_all();
+        zeroed
+    }
+
+    /// The bytes `range` are zero now: whole pages are forgotten (the backing gives zeros), pages in part are zeroed, and dirty, if they are cached.
+    pub fn zeroed(&self, range: Range<u64>) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.drop_range(range.start.div_ceil(PAGE)..range.end / PAGE)?;
+        let (first, last) = (range.start / PAGE, (range.end - 1) / PAGE);
+        self.zero_part(first, &range)?;
+        if last > first {
+            self.zero_part(last, &range)?;
+        }
+        Ok(())
+    }
+
+    /// Zeroes the part of a page that lies in `range`, unless that is all of it.
+    fn zero_part(&self, page: u64, range: &Range<u64>) -> Result<()> {
+        let bytes = range.start.max(page * PAGE)..range.end.min((page + 1) * PAGE);
+        if bytes.end - bytes.start == PAGE {
+            return Ok(());
+        }
+        self.claim(page..page + 1)?;
+        let valid = self.pages.lock().get(page).0;
+        let zeroed = if valid { self.memory.punch_hole(bytes) } else { Ok(()) };
+        let mut pages = self.pages.lock();
+        pages.mark(page..page + 1, BUSY, Mark::Clear);
+        if valid {
+            let fresh = pages.mark(page..page + 1, DIRTY, Mark::Set);
+            self.dirty_pages.fetch_add(fresh, Ordering::Relaxed);
+        }
+        drop(pages);
+        self.settled.wake_all();
+        zeroed
+    }
+
+    /// Forgets the pages `range` without writing them back; guests that map them fault again. Private copies of guests stay.
+    pub fn drop_range(&self, range: Range<u64>) -> Result<()> {
+        self.take_from_guests(range.start..range.end.min(u64::MAX / PAGE), Copies::Stay);
+        self.drop_known(range)
+    }
+
+    fn drop_known(&self, range: Range<u64>) -> Result<()> {
+        let known = self
+            .pages
+            .lock()
+            .chunks
+            .keys()
+            .next_back()
+            .map_or(0, |last| (last + 1) * 64);
+        let range = range.start..range.end.min(known);
+        if range.is_empty() {
+            Ok(())
+        } else {
+            self.drop_pages(range)
+        }
+    }
+
+    fn take_from_guests(&self, pages: Range<u64>, copies: Copies) {
+        if pages.is_empty() {
+            return;
+        }
+        for (base, source) in self.sources() {
+            let part = (pages.start * PAGE).saturating_sub(base)..(pages.end * PAGE).saturating_sub(base);
+            cached::unmap(&source, part, copies);
+        }
+    }
+}
