@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::Tid;
 use super::area::Area;
-use super::checksum::crc32c;
 use super::superblock::Extent;
+use crate::layout::checksum::crc32c;
 use crate::{Errno, Result};
 
 /// Record types.

@@ -6,8 +6,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::Tid;
-use super::checksum::{crc32_be, crc32c};
+use super::checksum::crc32_be;
 use super::config::{Checksums, Numbers};
+use crate::layout::checksum::crc32c;
 
 /// First word of every block of the journal's own.
 pub(super) const MAGIC: u32 = 0xC03B_3998;

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::checksum::crc32c;
 use super::config::{Checksums, CommitOrder, Features, Numbers};
 use super::layout::{Format, Header, SUPERBLOCK_V1, SUPERBLOCK_V2, be32, put_be32};
 use super::{JBD2, Tid};
+use crate::layout::checksum::crc32c;
 use crate::{Errno, Result};
 
 /// Offsets of the fields.
