@@ -6,7 +6,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use core::time::Duration;
 
 use super::log::{Log, State};
 use super::transaction::is_at_least;
@@ -17,8 +16,12 @@ use crate::{Errno, Result};
 /// Blocks taken at once: a megabyte or more of sorted writes.
 const BATCH: usize = 512;
 
-/// How long a committed block may wait for its way home: replay after a crash is short then, and the memory is free.
-const HOME_INTERVAL: Duration = Duration::from_secs(30);
+/// How many commit intervals a committed block may wait for its way home (30 s by default): replay after a crash is short then, and the
+/// memory is free.
+const HOME_INTERVALS: u32 = 6;
+
+/// Blocks of the log that are freed at once when nobody waits for room.
+const SLICE: u32 = 1024;
 
 /// Blocks to be written home now, sorted.
 type Batch = Vec<(u64, Arc<Vec<u8>>)>;
@@ -100,14 +103,14 @@ impl Log {
         Ok(())
     }
 
-    /// The transaction up to which blocks should go home although nobody waits for room: the log is half full, or they are old.
+    /// The transaction up to which blocks should go home although nobody waits for room: the log is half full, or its oldest blocks are old. Little at
+    /// a time, because who waits for a commit waits for this, too.
     pub(super) fn due_home(&self) -> Option<Tid> {
+        let patience = self.interval().saturating_mul(HOME_INTERVALS);
         let state = self.state.lock();
-        if state.ring.free() < state.ring.size() / 2 {
-            return state.ring.oldest_with(state.ring.size() / 4);
-        }
-        let old = state.home_since.is_some_and(|since| since.elapsed() >= HOME_INTERVAL);
-        old.then_some(state.committed)
+        let ring = &state.ring;
+        let due = ring.free() < ring.size() / 2 || ring.age().is_some_and(|age| age >= patience);
+        due.then(|| ring.oldest_with(SLICE)).flatten()
     }
 }
 
@@ -141,9 +144,6 @@ impl State {
                 self.ring.sub_outstanding(pending.tid);
                 done.push(pending);
             }
-        }
-        if self.home.is_empty() {
-            self.home_since = None;
         }
         done
     }

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use arch_um::time::{Instant, realtime};
+use arch_um::time::realtime;
 
 use super::area::AreaWriter;
 use super::config::{CommitOrder, DataErrors};
@@ -26,6 +26,8 @@ const BATCH: usize = 256;
 
 /// How long the thread sleeps if nothing runs, with `commit=0`.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long it sleeps when there is nothing more to do.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// A block as it stood when its transaction ended.
 struct Shot {
@@ -129,10 +131,21 @@ impl Log {
     }
 
     /// How long the running transaction may go on; the whole interval if there is nothing in it.
-    pub(super) fn time_left(&self) -> Duration {
+    fn time_left(&self) -> Duration {
         match &self.state.lock().running {
             Some(running) if !running.is_empty() => self.interval().saturating_sub(running.started.elapsed()),
             _ => self.interval().max(IDLE),
+        }
+    }
+
+    /// How long until [`tick`](Self::tick) has something to do.
+    pub(super) fn time_to_tick(&self) -> Duration {
+        if self.aborted().is_some() {
+            return NEVER;
+        }
+        match self.due_home() {
+            Some(_) => Duration::ZERO,
+            None => self.time_left(),
         }
     }
 
@@ -200,13 +213,15 @@ impl Log {
             let mut state = self.state.lock();
             let blocks = self.cost_of(&running);
             state.locked = false;
-            state.ring.push(running.tid, blocks)
+            // Admission has made sure of it; writing over the log's tail would be worse than stopping.
+            let fits = blocks <= state.ring.free();
+            (fits && !state.is_aborted()).then(|| state.ring.push(running.tid, blocks))
         };
         self.changed.wake_all();
-        if self.state.lock().is_aborted() {
-            return Err(Errno::EIO);
+        match at {
+            Some(at) => Ok(Some(Commit { running, shots, at })),
+            None => Err(self.fail(Errno::EIO)),
         }
-        Ok(Some(Commit { running, shots, at }))
     }
 
     /// Data, log, commit block, flushes.
@@ -304,7 +319,6 @@ impl State {
     /// The block's committed version is to be written home, instead of an older one, which is returned.
     fn send_home(&mut self, tid: Tid, shot: Shot) -> Option<Pending> {
         self.ring.add_outstanding(tid);
-        self.home_since.get_or_insert_with(Instant::now);
         let pending = Pending {
             tid,
             bytes: shot.bytes,

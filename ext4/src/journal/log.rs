@@ -13,7 +13,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use arch_um::sync::{SpinLock, WaitQueue, order};
-use arch_um::time::Instant;
 
 use super::area::Area;
 use super::config::{Barrier, CommitOrder, Config, DataErrors};
@@ -79,8 +78,6 @@ pub(super) struct State {
     pub(super) ring: Ring,
     /// Committed blocks that are not at home yet: the newest committed version of each.
     pub(super) home: BTreeMap<u64, Pending>,
-    /// When the first of them was committed.
-    pub(super) home_since: Option<Instant>,
     /// Blocks that are being written home now.
     pub(super) in_flight: BTreeSet<u64>,
 }
@@ -183,7 +180,6 @@ impl Log {
                     committed: next.wrapping_sub(1),
                     ring: Ring::new(extent),
                     home: BTreeMap::new(),
-                    home_since: None,
                     in_flight: BTreeSet::new(),
                 },
             ),

@@ -284,7 +284,7 @@ impl Journal {
     fn time_to_tick(&self) -> Duration {
         match &self.mode {
             Mode::Direct(direct) => direct.time_left(),
-            Mode::Log(log) => log.time_left(),
+            Mode::Log(log) => log.time_to_tick(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The log as a ring: which transaction lies where, and how much room is left.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use arch_um::time::Instant;
 
 use super::Tid;
 use super::superblock::Extent;
@@ -22,8 +25,8 @@ struct Logged {
     blocks: u32,
     /// Its blocks of which no newer version is in the log and which are not at home.
     outstanding: usize,
-    /// Its commit block is on stable storage.
-    complete: bool,
+    /// When its commit block was on stable storage.
+    complete: Option<Instant>,
     /// Not needed any more: the superblock is about to say so, then its room is free.
     retired: bool,
 }
@@ -61,7 +64,7 @@ impl Ring {
             at,
             blocks,
             outstanding: 0,
-            complete: false,
+            complete: None,
             retired: false,
         });
         at
@@ -89,14 +92,14 @@ impl Ring {
     /// The transaction is on stable storage.
     pub(super) fn complete(&mut self, tid: Tid) {
         if let Some(logged) = self.find(tid) {
-            logged.complete = true;
+            logged.complete = Some(Instant::now());
         }
     }
 
     /// The newest of the oldest transactions that together hold at least `blocks` blocks of the log.
     pub(super) fn oldest_with(&self, blocks: u32) -> Option<Tid> {
         let mut sum = 0;
-        for logged in self.transactions.iter().filter(|logged| logged.complete) {
+        for logged in self.transactions.iter().filter(|logged| logged.complete.is_some()) {
             sum += logged.blocks;
             if sum >= blocks {
                 return Some(logged.tid);
@@ -105,15 +108,20 @@ impl Ring {
         self.transactions
             .iter()
             .rev()
-            .find(|logged| logged.complete)
+            .find(|logged| logged.complete.is_some())
             .map(|logged| logged.tid)
+    }
+
+    /// How long the oldest transaction has been in the log since its commit.
+    pub(super) fn age(&self) -> Option<Duration> {
+        Some(self.transactions.front()?.complete?.elapsed())
     }
 
     /// How many of the oldest transactions are all home, in blocks home but perhaps not flushed: [`retire`](Self::retire) as many after a flush.
     pub(super) fn retirable(&self) -> usize {
         self.transactions
             .iter()
-            .take_while(|logged| logged.complete && logged.outstanding == 0)
+            .take_while(|logged| logged.complete.is_some() && logged.outstanding == 0)
             .count()
     }
 

@@ -22,8 +22,13 @@ pub(super) struct Worker {
 enum Stage {
     /// Commits run in the threads that ask for them.
     Absent,
-    /// It runs; the newest transaction somebody waits for.
-    Running { wanted: Option<Tid> },
+    /// It runs.
+    Running {
+        /// The newest transaction somebody waits for.
+        wanted: Option<Tid>,
+        /// When to look next may have changed.
+        again: bool,
+    },
     /// It shall end.
     Stopping,
 }
@@ -39,7 +44,9 @@ impl Worker {
     /// Asks the thread to commit `tid`. False: there is none.
     pub(super) fn request(&self, tid: Tid) -> bool {
         match &mut *self.stage.lock() {
-            Stage::Running { wanted } if wanted.is_none_or(|wanted| is_at_least(tid, wanted)) => *wanted = Some(tid),
+            Stage::Running { wanted, .. } if wanted.is_none_or(|wanted| is_at_least(tid, wanted)) => {
+                *wanted = Some(tid)
+            }
             Stage::Running { .. } => {}
             Stage::Absent | Stage::Stopping => return false,
         }
@@ -52,8 +59,11 @@ impl Worker {
         matches!(*self.stage.lock(), Stage::Running { .. })
     }
 
-    /// Lets the thread look again.
+    /// Lets the thread look again how long it may sleep.
     pub(super) fn wake(&self) {
+        if let Stage::Running { again, .. } = &mut *self.stage.lock() {
+            *again = true;
+        }
         self.queue.wake_all();
     }
 
@@ -79,7 +89,10 @@ impl Worker {
     /// Sleeps until a commit is wanted or `deadline`; what is wanted.
     fn next(&self, deadline: Instant) -> Turnout {
         let work = || match &mut *self.stage.lock() {
-            Stage::Running { wanted } => wanted.take().map(Turnout::Commit),
+            Stage::Running { wanted, again } => match wanted.take() {
+                Some(tid) => Some(Turnout::Commit(tid)),
+                None => core::mem::take(again).then_some(Turnout::Again),
+            },
             Stage::Absent | Stage::Stopping => Some(Turnout::End),
         };
         self.queue
@@ -91,6 +104,7 @@ impl Worker {
 /// Why the thread woke up.
 enum Turnout {
     Commit(Tid),
+    Again,
     Tick,
     End,
 }
@@ -116,7 +130,10 @@ impl Journal {
             if *stage != Stage::Absent {
                 return Ok(());
             }
-            *stage = Stage::Running { wanted: None };
+            *stage = Stage::Running {
+                wanted: None,
+                again: false,
+            };
         }
         let (journal, worker) = (self.clone(), self.worker().clone());
         let run = move || {
@@ -135,6 +152,7 @@ impl Journal {
             let sleep = self.time_to_tick().max(SHORTEST);
             match worker.next(Instant::now().saturating_add(sleep)) {
                 Turnout::Commit(tid) => self.commit_here(tid),
+                Turnout::Again => {}
                 Turnout::Tick => self.tick(),
                 Turnout::End => break,
             }

@@ -203,7 +203,7 @@ fn the_thread_commits_by_itself_and_ends_with_the_journal() {
     // A hang guard, not a measurement.
     let committed = (0..3000).any(|_| {
         thread::sleep(Duration::from_millis(10));
-        crate::disk::superblock_word(&device.crash(0), crate::disk::START) != 0
+        block(&device.crash(0), 3) == crate::disk::stamped(5)
     });
     assert!(committed);
     journal.close().unwrap();
