@@ -22,7 +22,7 @@ use super::partition::{self, Partition};
 use super::queue::Queue;
 use super::stats::Counters;
 use crate::device::{self, DeviceNode};
-use crate::page_cache::{Backing, PageCache};
+use crate::page_cache::{Backing, PAGE, PageCache};
 use crate::vfs::DevT;
 use crate::vfs::file::PageSource;
 use crate::{Errno, Result};
@@ -292,8 +292,10 @@ impl Disk {
         self.read_ahead.load(Ordering::Relaxed)
     }
 
-    /// `BLKRASET`.
+    /// `BLKRASET`: counts in whole pages.
     pub fn set_read_ahead(&self, sectors: u64) {
+        const IN_PAGE: u64 = PAGE / super::SECTOR;
+        let sectors = sectors.min(u32::MAX.into()) / IN_PAGE * IN_PAGE;
         self.read_ahead.store(sectors, Ordering::Relaxed);
         self.cache.set_read_ahead(sectors.saturating_mul(super::SECTOR));
     }

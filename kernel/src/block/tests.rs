@@ -281,6 +281,9 @@ fn partitions_are_counted_numbered_and_not_changed_under_their_users() {
     );
 }
 
+/// What came of a request: its block, what it was, its buffer.
+type Seen = (u64, Op, Result<Vec<u8>>);
+
 proptest::proptest! {
     /// Each request completes once, with its own bytes, however the driver mixes and refuses them.
     #[test]
@@ -295,7 +298,7 @@ proptest::proptest! {
         }
         for (round, requests) in rounds.into_iter().enumerate() {
             *rig.slow.held.lock() = Some(Vec::new());
-            let outcomes: Arc<SpinLock<Vec<(u64, Op, Result<Vec<u8>>)>>> = Arc::new(SpinLock::new(&order::LEAF, Vec::new()));
+            let outcomes = Arc::new(SpinLock::new(&order::LEAF, Vec::<Seen>::new()));
             let mut used = [false; 64];
             let mut bios = Vec::new();
             let mut mix = Vec::new();
