@@ -136,8 +136,8 @@ impl Inode {
                 return Err(Errno::EEXIST);
             }
             let inode = tx.new_inode(self, &node, attr, if is_dir { 2 } else { 1 })?;
-            let made = self
-                .fill_node(&mut tx, &inode, &node)
+            let made = crate::xattr::acl::inherit(&mut tx, self, &inode)
+                .and_then(|()| self.fill_node(&mut tx, &inode, &node))
                 .and_then(|()| change::add(&mut tx, self, name, inode.number(), inode.kind));
             if let Err(error) = made {
                 // What was made of it goes the way of all files without names.

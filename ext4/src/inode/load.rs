@@ -177,7 +177,11 @@ impl Tx<'_> {
         let mut core = Core {
             mode: (kind.mode_bits() | attr.mode.bits()) as u16,
             uid: attr.uid,
-            gid: attr.gid,
+            gid: if fs.options.lock().group_id {
+                dir.core.lock().gid
+            } else {
+                attr.gid
+            },
             nlink,
             disk_size: 0,
             sectors: 0,
