@@ -92,7 +92,7 @@ fn is_sealed(bytes: &[u8], seed: u32, at: usize) -> bool {
 }
 
 fn damaged(fs: &Ext4, dir: &Inode, what: &str) -> Errno {
-    fs.error(format_args!("inode #{}: comm : {what}", dir.number()));
+    fs.error(format_args!("inode #{}: {what}", dir.number()));
     Errno::EINVAL
 }
 
@@ -278,7 +278,7 @@ pub(super) fn build(tx: &mut Tx<'_>, dir: &Inode) -> Result<()> {
         return Err(Errno::EUCLEAN);
     };
     if entries.len() < 2 || !entries[0].is(&bytes, b".") || !entries[1].is(&bytes, b"..") {
-        return Err(fs.error(format_args!("inode #{}: comm : invalid rec_len for '..'", dir.number())));
+        return Err(fs.error(format_args!("inode #{}: invalid rec_len for '..'", dir.number())));
     }
     let version = if hash::is_known(fs.geometry.hash_version) {
         fs.geometry.hash_version

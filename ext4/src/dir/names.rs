@@ -101,13 +101,13 @@ impl Inode {
         let ino = ino.ok_or(Errno::ENOENT)?;
         if ino == self.number() && name != b"." {
             return Err(self.fs.error(format_args!(
-                "inode #{ino}: comm : '{}' linked to parent dir",
+                "inode #{ino}: '{}' linked to parent dir",
                 alloc::string::String::from_utf8_lossy(name)
             )));
         }
         match self.fs.inode(ino, Which::Named) {
             Err(Errno::ESTALE) => Err(self.fs.error(format_args!(
-                "inode #{}: comm : deleted inode referenced: {ino}",
+                "inode #{}: deleted inode referenced: {ino}",
                 self.number()
             ))),
             other => other,

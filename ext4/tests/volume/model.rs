@@ -468,3 +468,21 @@ fn random_operations_on_a_small_disk_run_out_of_space_in_order() {
         }
     }
 }
+
+#[test]
+fn random_operations_on_unusual_layouts() {
+    for options in [
+        "-b 1024 -g 1024 -O meta_bg,^resize_inode",
+        "-b 1024 -g 2048 -O sparse_super2",
+        "-b 4096 -I 128",
+        "-b 1024 -O ^dir_index",
+        "-b 1024 -O large_dir,^flex_bg",
+        "-b 4096 -O orphan_file,fast_commit",
+        "-b 1024 -O ^64bit,^metadata_csum,^uninit_bg,^sparse_super,^resize_inode",
+        "-b 4096 -E lazy_itable_init=1 -O ea_inode",
+    ] {
+        run("ext4", options, 48, 7);
+    }
+    run("ext4", "-b 1024 -O ^has_journal", 32, 8);
+    run("ext2", "-b 1024 -I 256", 32, 9);
+}
