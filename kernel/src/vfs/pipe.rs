@@ -523,6 +523,10 @@ impl FileOps for PipeEnd {
         Ok(0)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         let pipe = &self.pipe;
         if let Some(table) = table {
