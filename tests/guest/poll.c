@@ -183,5 +183,7 @@ int main(void) {
     CLAIM(select(p[0] + 1, &readable, 0, 0, 0));
     CLAIM(FD_ISSET(p[0], &readable) != 0);
     CLAIM(select(-1, 0, 0, 0, &none));
+    chains();
+    edges();
     return 0;
 }
