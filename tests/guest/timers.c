@@ -82,6 +82,7 @@ static void sleeping(void) {
     CLAIM(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &moment, 0));
     CLAIM(now(CLOCK_REALTIME) - start >= 0.99);
     CLAIM(clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &time, 0));
+    CLAIM(syscall(SYS_clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &time, 0));
     CLAIM(clock_nanosleep(CLOCK_MONOTONIC_RAW, 0, &time, 0));
     CLAIM(clock_nanosleep(42, 0, &time, 0));
     time.tv_nsec = 1000000000;
