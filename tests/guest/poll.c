@@ -8,6 +8,7 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 
 /* Chains of instances, built from either end; what can be watched at all. */
 static void chains(void) {
@@ -62,6 +63,17 @@ static void edges(void) {
     CLAIM(epoll_wait(e, &event, 1, 0));
     CLAIM(pwrite(p[0], page, 1, 0));
     CLAIM(pread(p[1], page, 1, 0));
+}
+
+/* vmsplice waits for room once: a lone thread may fill a pipe with more than fits. */
+static void fills(void) {
+    static char much[1 << 17] __attribute__((aligned(4096)));
+    struct iovec vector = {much, sizeof much};
+    int p[2];
+    pipe(p);
+    CLAIM(vmsplice(p[1], &vector, 1, 0));
+    CLAIM(vmsplice(p[1], &vector, 1, SPLICE_F_NONBLOCK));
+    CLAIM(read(p[0], much, sizeof much));
 }
 
 int main(void) {
@@ -185,5 +197,6 @@ int main(void) {
     CLAIM(select(-1, 0, 0, 0, &none));
     chains();
     edges();
+    fills();
     return 0;
 }

@@ -444,6 +444,11 @@ impl PipeEnd {
         self.pipe.write(nonblocking, false, src)
     }
 
+    /// Waits for room and writes what fits: `vmsplice(2)` waits no second time.
+    pub fn write_what_fits(&self, nonblocking: bool, src: &mut dyn Source) -> Result<usize> {
+        self.pipe.wait_write(nonblocking, 1, |ring| push(ring, src, false))
+    }
+
     /// Puts bytes back that were read but could not be passed on: the next reader gets them first.
     pub fn unread(&self, data: &[u8]) {
         if data.is_empty() {
