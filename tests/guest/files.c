@@ -18,9 +18,20 @@ static void list(const char *name) {
     printf("\n");
 }
 
+/* RESOLVE_NO_MAGICLINKS and its neighbours. */
+static void links(void) {
+    static const uint64_t resolves[] = {0, 1, 2, 4, 2 | 8};
+    for (size_t at = 0; at < sizeof resolves / sizeof *resolves; at++) {
+        uint64_t how[3] = {O_RDONLY, 0, resolves[at]};
+        int fd = syscall(SYS_openat2, AT_FDCWD, "/proc/self/exe", how, sizeof how);
+        claim("openat2", "%d: %s", (int)resolves[at], fd < 0 ? result(fd) : "opened");
+    }
+}
+
 int main(void) {
     char base[] = "/tmp/files-XXXXXX", buffer[100];
     struct stat st;
+    links();
     umask(022);
     if (!mkdtemp(base) || chdir(base))
         return 1;

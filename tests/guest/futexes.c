@@ -212,6 +212,17 @@ static void several(void) {
 #endif
 }
 
+/* What may be shared must be there, even where its value does not matter. */
+static void absent(void) {
+    int *none = mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CLAIM(syscall(SYS_futex, none, FUTEX_WAKE, 1, 0, 0, 0));
+    CLAIM(syscall(SYS_futex, none, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0));
+    CLAIM(syscall(SYS_futex, word, FUTEX_REQUEUE, 1, 1, none, 0));
+    CLAIM(syscall(SYS_futex, none, FUTEX_WAKE_OP, 1, 1, word, 0));
+    munmap(none, 4096);
+    CLAIM(syscall(SYS_futex, none, FUTEX_WAKE, 1, 0, 0, 0));
+}
+
 int main(void) {
     word = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     values();
@@ -222,5 +233,6 @@ int main(void) {
         for (int robust = 0; robust < 2; robust++)
             owners(protocol, robust);
     several();
+    absent();
     return 0;
 }

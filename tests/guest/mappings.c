@@ -299,6 +299,25 @@ static void stacks(void) {
     claim("a stack without end", "%s", ended(status & ~0x80));
 }
 
+/* Memory of /dev/zero keeps the descriptor's rights; flags that nobody knows; locking brings in what cannot be read. */
+static void rights(void) {
+    int zero = open("/dev/zero", O_RDONLY);
+    char *at = mmap(0, PAGE, PROT_READ, MAP_SHARED, zero, 0);
+    CLAIM(mprotect(at, PAGE, rw));
+    munmap(at, PAGE);
+    CLAIM(mmap(0, PAGE, rw, MAP_SHARED, zero, 0) == MAP_FAILED ? -1 : 0);
+    close(zero);
+    int fd = memfd_create("flags", 0);
+    ftruncate(fd, PAGE);
+    CLAIM(mmap(0, PAGE, rw, MAP_SHARED_VALIDATE | 1 << 10, fd, 0) == MAP_FAILED ? -1 : 0);
+    at = mmap(0, 4 * PAGE, PROT_WRITE, shared, -1, 0);
+    unsigned char there[4];
+    mlock(at, 3 * PAGE);
+    mincore(at, 4 * PAGE, there);
+    claim("locked", "%d %d %d %d", there[0] & 1, there[1] & 1, there[2] & 1, there[3] & 1);
+    munmap(at, 4 * PAGE);
+}
+
 int main(void) {
     struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigaction(SIGSEGV, &action, 0);
@@ -311,5 +330,6 @@ int main(void) {
     files();
     memfds();
     stacks();
+    rights();
     return 0;
 }

@@ -8,6 +8,73 @@
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
+
+/* Chains of instances, built from either end; what can be watched at all. */
+static void chains(void) {
+    struct epoll_event event = {EPOLLIN, {0}};
+    int top = epoll_create1(0), bottom = top, links = 0;
+    for (; links < 100; links++) {
+        int next = epoll_create1(0);
+        if (epoll_ctl(bottom, EPOLL_CTL_ADD, next, &event))
+            break;
+        bottom = next;
+    }
+    claim("a chain built downwards", "%d links, then %s", links, strerrorname_np(errno));
+    int p[2];
+    pipe(p);
+    CLAIM(epoll_ctl(bottom, EPOLL_CTL_ADD, p[0], &event));
+    write(p[1], "x", 1);
+    CLAIM(epoll_wait(top, &event, 1, 1000));
+    event.events = EPOLLIN;
+    for (bottom = epoll_create1(0), links = 0; links < 100; links++) {
+        int next = epoll_create1(0);
+        if (epoll_ctl(next, EPOLL_CTL_ADD, bottom, &event))
+            break;
+        bottom = next;
+    }
+    claim("a chain built upwards", "%d links", links);
+    int e = epoll_create1(0);
+    static const char *const names[] = {"/dev/zero", "/dev/null", "/proc/self/maps", "/proc/self/mounts", "/dev/random", "/"};
+    for (size_t at = 0; at < sizeof names / sizeof *names; at++) {
+        int fd = open(names[at], O_RDONLY);
+        event.events = EPOLLPRI;
+        claim("watching", "%s: %s", names[at], result(epoll_ctl(e, EPOLL_CTL_ADD, fd, &event)));
+        close(fd);
+    }
+}
+
+/* An edge is a change: a read that leaves the pipe readable, or not yet writable, is none. */
+static void edges(void) {
+    int p[2], e = epoll_create1(0);
+    pipe2(p, O_NONBLOCK);
+    CLAIM(fcntl(p[1], F_SETPIPE_SZ, 0) == sysconf(_SC_PAGESIZE));
+    char page[4096] = {0};
+    struct epoll_event event = {EPOLLIN | EPOLLET, {.u32 = 1}};
+    epoll_ctl(e, EPOLL_CTL_ADD, p[0], &event);
+    event = (struct epoll_event){EPOLLOUT | EPOLLET, {.u32 = 2}};
+    epoll_ctl(e, EPOLL_CTL_ADD, p[1], &event);
+    CLAIM(write(p[1], page, sizeof page));
+    CLAIM(epoll_wait(e, &event, 1, 0) == 1 && event.data.u32 == 1);
+    CLAIM(read(p[0], page, 2048));
+    CLAIM(epoll_wait(e, &event, 1, 0));
+    CLAIM(read(p[0], page, 2048));
+    CLAIM(epoll_wait(e, &event, 1, 0) == 1 && event.data.u32 == 2);
+    CLAIM(epoll_wait(e, &event, 1, 0));
+    CLAIM(pwrite(p[0], page, 1, 0));
+    CLAIM(pread(p[1], page, 1, 0));
+}
+
+/* vmsplice waits for room once: a lone thread may fill a pipe with more than fits. */
+static void fills(void) {
+    static char much[1 << 17] __attribute__((aligned(4096)));
+    struct iovec vector = {much, sizeof much};
+    int p[2];
+    pipe(p);
+    CLAIM(vmsplice(p[1], &vector, 1, 0));
+    CLAIM(vmsplice(p[1], &vector, 1, SPLICE_F_NONBLOCK));
+    CLAIM(read(p[0], much, sizeof much));
+}
 
 int main(void) {
     int p[2], count;
@@ -128,5 +195,8 @@ int main(void) {
     CLAIM(select(p[0] + 1, &readable, 0, 0, 0));
     CLAIM(FD_ISSET(p[0], &readable) != 0);
     CLAIM(select(-1, 0, 0, 0, &none));
+    chains();
+    edges();
+    fills();
     return 0;
 }

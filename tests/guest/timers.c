@@ -2,6 +2,7 @@
 #include "claim.h"
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/timex.h>
@@ -82,6 +83,7 @@ static void sleeping(void) {
     CLAIM(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &moment, 0));
     CLAIM(now(CLOCK_REALTIME) - start >= 0.99);
     CLAIM(clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &time, 0));
+    CLAIM(syscall(SYS_clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &time, 0));
     CLAIM(clock_nanosleep(CLOCK_MONOTONIC_RAW, 0, &time, 0));
     CLAIM(clock_nanosleep(42, 0, &time, 0));
     time.tv_nsec = 1000000000;
@@ -152,11 +154,41 @@ static void scheduling(void) {
     claim("tick", "%ld", timex.tick);
 }
 
+static void on_limit(int signal) {
+    hits++;
+    value = signal;
+}
+
+/* RLIMIT_CPU of a program that never enters the kernel by itself: SIGXCPU at the soft limit, SIGKILL at the hard one; a child inherits it. */
+static void cpu_limit(void) {
+    struct rlimit limit = {1, 2};
+    pid_t child = fork();
+    if (!child) {
+        setrlimit(RLIMIT_CPU, &limit);
+        child = fork();
+        if (!child) {
+            hits = 0;
+            signal(SIGXCPU, on_limit);
+            while (!hits)
+                ;
+            claim("over the soft limit", "%s", value == SIGXCPU ? "SIGXCPU" : "another signal");
+            for (;;)
+                ;
+        }
+        int status;
+        waitpid(child, &status, 0);
+        claim("over the hard limit", "%s", ended(status));
+        _exit(0);
+    }
+    waitpid(child, 0, 0);
+}
+
 int main(void) {
     posix_timers();
     sleeping();
     descriptors();
     cpu_time();
     scheduling();
+    cpu_limit();
     return 0;
 }

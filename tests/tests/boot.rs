@@ -112,6 +112,19 @@ fn poweroff_gives_the_status_of_proc_exitcode() {
 }
 
 #[test]
+fn the_mounts_of_the_boot_have_relative_access_times() {
+    let outcome = shell(Backend::Seccomp)
+        .stdin("mount -t proc proc /proc\nexec cat /proc/mounts\n")
+        .run();
+    let console = outcome.console();
+    assert!(console.contains("/dev/root / hostfs ro,relatime"), "{console}");
+    assert!(
+        console.contains("devtmpfs /dev devtmpfs rw,nosuid,noexec,relatime"),
+        "{console}"
+    );
+}
+
+#[test]
 fn a_missing_init_panics_with_linuxs_words() {
     let outcome = Linux::new().args(["rootfstype=hostfs", "init=/no/such/init"]).run();
     assert!(

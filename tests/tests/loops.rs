@@ -256,3 +256,30 @@ fn max_loop_says_how_many_there_are() {
         "/dev/loop-control\n/dev/loop0\n/dev/loop1\n/dev/loop2\n0\n/dev/loop9\n"
     );
 }
+
+#[test]
+fn mount_o_loop_binds_and_umount_lets_go() {
+    let scratch = Scratch::new();
+    let file = image(&scratch, "file", 128 * MIB);
+    for backend in Backend::ALL {
+        let ran = with_file(
+            backend,
+            &file,
+            "mkdir -p $T/a $T/b; mkfs.ext4 -q -F $F; mount -o loop $F $T/a; echo $?; losetup -l -n --raw -O NAME,AUTOCLEAR,RO,BACK-FILE
+            cp -r /etc/init.d $T/a; truncate -s 32M $T/a/inner; mkfs.ext4 -q $T/a/inner; mount -o loop $T/a/inner $T/b; echo $?; cp -r /etc/init.d $T/b; diff -r /etc/init.d $T/b/init.d && echo equal
+            mkfs.ext4 -q -F /dev/loop0; blockdev --rereadpt /dev/loop0; losetup -f; umount $T/b; losetup -l -n --raw -O NAME; umount $T/a; losetup -a; e2fsck -fn $F >/dev/null 2>&1; echo $?
+            mount -o loop,ro $F $T/a; cat /sys/block/loop0/ro; touch $T/a/x 2>&1 | sed 's/.*: //'; e2fsck -fn $T/a/inner >/dev/null 2>&1; echo $?; umount $T/a
+            L=$(losetup -f --show $F); mount $L $T/a; losetup -d $L; losetup -l -n --raw -O NAME,AUTOCLEAR; umount $T/a; losetup -a
+            mount -o loop $F $T/a; (cd $T/a; exec sleep 2) & sleep 0.5; umount -l $T/a; losetup -l -n --raw -O NAME; wait; losetup -a
+            mount -o loop,offset=1M $F $T/a 2>/dev/null; echo $?; losetup -a",
+        );
+        assert_eq!(
+            ran.output,
+            "0\n/dev/loop0 1 0 FILE\n0\nequal\n/dev/loop0 is mounted; will not make a filesystem here!\nblockdev: ioctl error on BLKRRPART: Device or resource busy\n/dev/loop2\n\
+            /dev/loop0\n0\n1\nRead-only file system\n0\n/dev/loop0 1\n/dev/loop0\n32\n",
+            "{backend:?}"
+        );
+        let blocks = fs::metadata(&file).expect("the file").blocks() * 512;
+        assert!(blocks < 32 * MIB, "{blocks} bytes");
+    }
+}

@@ -140,14 +140,13 @@ pub fn remove(number: u32) -> Result<(), Refusal> {
     let Some(disk) = table.disks.get(&number) else {
         return Err(Refusal::new(Errno::ENODEV, "Device doesn't exist"));
     };
-    if disk.disk.users().count() > 0 {
-        return Err(Refusal::new(Errno::EBUSY, "Device is currently open"));
-    }
-    disk.disk.cache().sync().map_err(|errno| {
-        let text = format!("what was written to {} cannot be saved: {errno}", disk.spec.name());
-        Refusal::new(errno, text)
+    block::disk::unregister(&disk.disk).map_err(|errno| match errno {
+        Errno::EBUSY => Refusal::new(errno, "Device is currently open"),
+        _ => {
+            let text = format!("what was written to {} cannot be saved: {errno}", disk.spec.name());
+            Refusal::new(errno, text)
+        }
     })?;
-    block::disk::unregister(&disk.disk);
     disk.driver.close();
     table.disks.remove(&number);
     Ok(())

@@ -216,3 +216,36 @@ fn several_disks_share_a_backing_file_and_see_nothing_of_each_other() {
         "nobody may write it meanwhile"
     );
 }
+
+#[test]
+fn writers_of_neighbouring_sectors_and_flushers_do_not_lose_each_others_bits() {
+    const WRITERS: u64 = 4;
+    let files = Files::new();
+    fs::write(files.0.join("back"), vec![7; SIZE as usize]).expect("the backing file");
+    files.make(Version::V3);
+    let store = files.open();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = &store;
+            // All writers share each byte of the bitmap.
+            scope.spawn(move || {
+                for sector in (writer..SECTORS).step_by(WRITERS as usize) {
+                    store
+                        .write(sector * 512, &[sector as u8; 512], Durability::Cached)
+                        .expect("it writes");
+                    if sector % 16 == writer {
+                        store.flush().expect("it flushes");
+                    }
+                }
+                store.flush().expect("it flushes");
+            });
+        }
+    });
+    drop(store);
+    let store = files.open();
+    for sector in 0..SECTORS {
+        let mut data = [1; 512];
+        store.read(sector * 512, &mut data).expect("it reads");
+        assert_eq!(data, [sector as u8; 512], "sector {sector}");
+    }
+}

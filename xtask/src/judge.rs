@@ -9,6 +9,8 @@ use std::time::Duration;
 use harness::script::{Ran, in_guest_with};
 use harness::{Backend, Linux};
 
+use crate::ltp;
+
 /// How long a whole judge may take before its guest counts as hung.
 const GUARD: Duration = Duration::from_secs(3600);
 
@@ -188,7 +190,8 @@ pub fn run(args: &[String]) -> Result<(), String> {
     match args.first().map(String::as_str) {
         Some("python") => python(&args[1..]),
         Some("stress") => stress(&args[1..]),
-        _ => Err("judge python [MODULE...] or judge stress [STRESSOR...]".into()),
+        Some("ltp") => ltp::run(&args[1..]),
+        _ => Err("judge python [MODULE...], judge stress [STRESSOR...] or judge ltp DIR [--ptrace] [TEST...]".into()),
     }
 }
 

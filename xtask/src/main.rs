@@ -3,6 +3,7 @@
 mod bench;
 mod guests;
 mod judge;
+mod ltp;
 mod test;
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   test [FILTER]   builds everything and runs all tests; installs what the tests need (Debian packages) when it may
   guests          compiles the guest programs of tests/guest and tests/bench into target/guest
   judge python    runs Python's tests of the system natively and in a guest, and reports what fails only there
+  judge ltp DIR   runs the system call tests of an installed LTP natively (as root) and in a guest; --ptrace, names of tests
   judge stress    runs stress-ng's stressors in a guest, two seconds each
   bench [ROW]     measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's;
                   also the time of a boot and the kernel's memory

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::hash::{self, Hash};
-use super::{Found, change, entry, leaf, leaf_end, raw_block};
+use super::{Found, Name, change, entry, leaf, leaf_end, raw_block};
 use crate::buffer::Buffer;
 use crate::inode::Inode;
 use crate::instance::{Ext4, Meta};
@@ -92,7 +92,7 @@ fn is_sealed(bytes: &[u8], seed: u32, at: usize) -> bool {
 }
 
 fn damaged(fs: &Ext4, dir: &Inode, what: &str) -> Errno {
-    fs.error(format_args!("inode #{}: comm : {what}", dir.number()));
+    fs.error(format_args!("inode #{}: {what}", dir.number()));
     Errno::EINVAL
 }
 
@@ -278,7 +278,7 @@ pub(super) fn build(tx: &mut Tx<'_>, dir: &Inode) -> Result<()> {
         return Err(Errno::EUCLEAN);
     };
     if entries.len() < 2 || !entries[0].is(&bytes, b".") || !entries[1].is(&bytes, b"..") {
-        return Err(fs.error(format_args!("inode #{}: comm : invalid rec_len for '..'", dir.number())));
+        return Err(fs.error(format_args!("inode #{}: invalid rec_len for '..'", dir.number())));
     }
     let version = if hash::is_known(fs.geometry.hash_version) {
         fs.geometry.hash_version
@@ -345,7 +345,7 @@ fn split_leaf(tx: &mut Tx<'_>, dir: &Inode, way: &mut Way) -> Result<()> {
     let Some((buffer, bytes, entries)) = leaf(fs, &tx.meta, dir, way.leaf())? else {
         return Err(Errno::EUCLEAN);
     };
-    let mut names: Vec<(Hash, (u32, u8, Vec<u8>))> = Vec::with_capacity(entries.len());
+    let mut names: Vec<(Hash, Name)> = Vec::with_capacity(entries.len());
     for found in entries.iter().filter(|found| found.ino != 0) {
         let name = found.name(&bytes);
         let hash = hash::of_name(&fs.geometry, way.version, name).ok_or(Errno::EINVAL)?;
@@ -368,7 +368,7 @@ fn split_leaf(tx: &mut Tx<'_>, dir: &Inode, way: &mut Way) -> Result<()> {
     let upper = names.split_off(keep);
     let goes_on = names[keep - 1].0.major == upper[0].0.major;
     let key = upper[0].0.major | u32::from(goes_on);
-    let list = |names: Vec<(Hash, (u32, u8, Vec<u8>))>| names.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    let list = |names: Vec<(Hash, Name)>| names.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
     let (number, fresh) = change::append_block(tx, dir)?;
     change::store_leaf(tx, dir, &fresh, &list(upper))?;
     change::store_leaf(tx, dir, &buffer, &list(names))?;

@@ -10,7 +10,7 @@ use kernel::vfs::file::DirEntry;
 use kernel::vfs::{File, FileOps, FileType};
 
 use super::entry::{self, type_of};
-use super::{blocks, find, hash, index, leaf};
+use super::{Name, blocks, find, hash, index, leaf};
 use crate::inode::Inode;
 use crate::inode::load::indexes_directories;
 use crate::layout::get32;
@@ -27,8 +27,8 @@ const FIRST: u64 = 2;
 /// Behind the last name.
 const END: u64 = i64::MAX as u64;
 
-/// A name with its inode's number and type.
-type Name = (u32, u8, Vec<u8>);
+/// Takes a name, its inode's number and type, and the position behind it.
+type Send<'a> = dyn FnMut(&[u8], u32, Option<FileType>, u64) -> bool + 'a;
 
 impl Inode {
     fn parent_number(&self) -> Result<u32> {
@@ -89,7 +89,7 @@ impl Inode {
             .collect())
     }
 
-    fn list_by_hash(&self, pos: u64, send: &mut dyn FnMut(&[u8], u32, Option<FileType>, u64) -> bool) -> Result<()> {
+    fn list_by_hash(&self, pos: u64, send: &mut Send<'_>) -> Result<()> {
         let fs = &self.fs;
         let mut from = ((pos >> 32) as u32) << 1;
         let mut least = pos;
@@ -169,7 +169,7 @@ impl Inode {
         }
     }
 
-    fn list_by_place(&self, pos: u64, send: &mut dyn FnMut(&[u8], u32, Option<FileType>, u64) -> bool) -> Result<()> {
+    fn list_by_place(&self, pos: u64, send: &mut Send<'_>) -> Result<()> {
         let fs = &self.fs;
         let size = fs.block_size();
         let start = if pos == FIRST { 0 } else { pos };

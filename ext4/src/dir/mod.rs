@@ -23,6 +23,12 @@ use crate::layout::inode::Flags;
 use crate::map::{self, Kind};
 use crate::{Errno, Result};
 
+/// A name in an entry: inode number, file type as stored, the name.
+pub(crate) type Name = (u32, u8, Vec<u8>);
+
+/// A leaf: its block, the bytes, the entries in them.
+pub(crate) type Leaf = (Arc<Buffer>, Arc<Vec<u8>>, Vec<Entry>);
+
 /// Where a name was found.
 pub(crate) struct Found {
     pub ino: u32,
@@ -52,12 +58,7 @@ pub(crate) fn raw_block(fs: &Ext4, meta: &Meta, dir: &Inode, at: u64) -> Result<
 }
 
 /// A leaf: its block and entries, checked. None where there is a hole.
-pub(crate) fn leaf(
-    fs: &Ext4,
-    meta: &Meta,
-    dir: &Inode,
-    at: u64,
-) -> Result<Option<(Arc<Buffer>, Arc<Vec<u8>>, Vec<Entry>)>> {
+pub(crate) fn leaf(fs: &Ext4, meta: &Meta, dir: &Inode, at: u64) -> Result<Option<Leaf>> {
     let Some(buffer) = raw_block(fs, meta, dir, at)? else {
         return Ok(None);
     };

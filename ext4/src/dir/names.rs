@@ -101,13 +101,13 @@ impl Inode {
         let ino = ino.ok_or(Errno::ENOENT)?;
         if ino == self.number() && name != b"." {
             return Err(self.fs.error(format_args!(
-                "inode #{ino}: comm : '{}' linked to parent dir",
+                "inode #{ino}: '{}' linked to parent dir",
                 alloc::string::String::from_utf8_lossy(name)
             )));
         }
         match self.fs.inode(ino, Which::Named) {
             Err(Errno::ESTALE) => Err(self.fs.error(format_args!(
-                "inode #{}: comm : deleted inode referenced: {ino}",
+                "inode #{}: deleted inode referenced: {ino}",
                 self.number()
             ))),
             other => other,
@@ -136,8 +136,8 @@ impl Inode {
                 return Err(Errno::EEXIST);
             }
             let inode = tx.new_inode(self, &node, attr, if is_dir { 2 } else { 1 })?;
-            let made = self
-                .fill_node(&mut tx, &inode, &node)
+            let made = crate::xattr::acl::inherit(&mut tx, self, &inode)
+                .and_then(|()| self.fill_node(&mut tx, &inode, &node))
                 .and_then(|()| change::add(&mut tx, self, name, inode.number(), inode.kind));
             if let Err(error) = made {
                 // What was made of it goes the way of all files without names.

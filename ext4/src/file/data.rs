@@ -342,6 +342,11 @@ impl Ext4 {
     /// Makes everything available that is free but for a commit.
     pub(crate) fn reclaim(&self) -> Result<()> {
         self.bury()?;
+        self.wait_for_space()
+    }
+
+    /// Makes what was freed available: it is when a commit has written that.
+    pub(crate) fn wait_for_space(&self) -> Result<()> {
         self.journal.commit(self.journal.running())?;
         self.absorb_released(&mut self.meta.write());
         Ok(())

@@ -125,8 +125,9 @@ impl Inode {
         let mut left = Some(what);
         while let Some(step) = left {
             let mut tx = Tx::begin(&self.fs, 4 * INSERT_CREDITS)?;
-            left = shift_some(&mut tx, self, step)?;
+            let moved = shift_some(&mut tx, self, step);
             tx.write_inode(self)?;
+            left = moved?;
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ pub(crate) fn set_flags(inode: &Inode, wanted: u32, may_bind: bool) -> Result<()
         {
             return Err(Errno::EOPNOTSUPP);
         }
-        core.flags = core.flags - Flags::from_bits_retain(USER_MODIFIABLE) | wanted;
+        core.flags = (core.flags - Flags::from_bits_retain(USER_MODIFIABLE)) | wanted;
         core.ctime = kernel::vfs::Timespec::now();
     }
     tx.write_inode(inode)

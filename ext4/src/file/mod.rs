@@ -55,7 +55,7 @@ impl Inode {
         if start >= most {
             return Err(Errno::EFBIG);
         }
-        if flags.contains(OpenFlags::DIRECT) && (start | src.remaining() as u64) % DIRECT_ALIGN != 0 {
+        if flags.contains(OpenFlags::DIRECT) && !(start | src.remaining() as u64).is_multiple_of(DIRECT_ALIGN) {
             return Err(Errno::EINVAL);
         }
         let room = usize::try_from(most - start).unwrap_or(usize::MAX);
@@ -164,7 +164,7 @@ impl FileOps for Ext4File {
     }
 
     fn read_at(&self, file: &File, pos: u64, dst: &mut dyn Sink) -> Result<usize> {
-        if file.flags().contains(OpenFlags::DIRECT) && (pos | dst.remaining() as u64) % DIRECT_ALIGN != 0 {
+        if file.flags().contains(OpenFlags::DIRECT) && !(pos | dst.remaining() as u64).is_multiple_of(DIRECT_ALIGN) {
             return Err(Errno::EINVAL);
         }
         if self.inode.has(Flags::ENCRYPT) {

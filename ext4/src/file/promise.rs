@@ -114,6 +114,7 @@ impl Promise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     #[test]
     fn what_is_put_in_comes_out_and_the_charge_balances() {
@@ -131,7 +132,7 @@ mod tests {
             (31, true, false, false)
         );
         paid -= set.remove(15..35);
-        assert_eq!(set.missing(10..40), [15..35]);
+        assert_eq!(set.missing(10..40), vec![15..35]);
         paid -= set.remove(0..100);
         assert_eq!((paid, set.blocks()), (0, 0));
     }

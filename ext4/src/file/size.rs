@@ -101,6 +101,7 @@ impl Inode {
             self.load_page(size - 1)?;
         }
         self.size.store(size, Ordering::Release);
+        self.mark_dirty();
         if let Some(cache) = self.cache_now() {
             cache.truncated(size)?;
             if !size.is_multiple_of(fs.block_size()) {
@@ -157,6 +158,8 @@ impl Inode {
             (range.end, range.end / size)
         };
         let bytes = range.start..bytes.max(range.start);
+        // Pages zeroed in part are written back even if the rest fails.
+        self.mark_dirty();
         if let Some(cache) = self.cache_now() {
             cache.zeroed(bytes.clone())?;
         }

@@ -11,11 +11,11 @@ use kernel::vfs::Timespec;
 use super::Inode;
 use super::load::Which;
 use super::orphan::ORPHAN_CREDITS;
-use crate::Result;
 use crate::instance::Ext4;
 use crate::journal::Freed;
 use crate::map;
 use crate::transaction::Tx;
+use crate::{Errno, Result};
 
 /// Blocks that one step of a truncation can change: a tree of five levels, the bitmaps and descriptors of the groups of one extent, the inode.
 const STEP_CREDITS: u32 = 40;
@@ -56,15 +56,27 @@ impl Inode {
         };
         let credits = STEP_CREDITS * steps as u32 + journal.revoke_credits(revoked);
         let mut at = from;
+        let mut waited = false;
         while at < to {
             let mut tx = Tx::begin_anyway(&self.fs, credits.min(journal.max_credits()))?;
+            let mut outcome = Ok(at);
             for _ in 0..steps {
-                if at >= to {
+                outcome = map::remove_some(&mut tx, self, at, to);
+                at = *outcome.as_ref().unwrap_or(&at);
+                if outcome.is_err() || at >= to {
                     break;
                 }
-                at = map::remove_some(&mut tx, self, at, to)?;
             }
             tx.write_inode(self)?;
+            drop(tx);
+            match outcome {
+                // A hole in the middle of an extent needs room in the tree; a commit may make some.
+                Err(Errno::ENOSPC) if !waited => {
+                    waited = true;
+                    self.fs.wait_for_space()?;
+                }
+                outcome => drop(outcome?),
+            }
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ impl Ext4 {
             (Core::parse(raw, &self.geometry), is_sealed(raw, ino, &self.geometry))
         });
         if !sealed {
-            self.error(format_args!("inode #{ino}: comm : iget: checksum invalid"));
+            self.error(format_args!("inode #{ino}: iget: checksum invalid"));
             return Err(Errno::EBADMSG);
         }
         Ok(core)
@@ -83,7 +83,7 @@ impl Ext4 {
     }
 
     fn check_core(&self, ino: u32, core: &Core, which: Which) -> Result<FileType> {
-        let wrong = |what: &str| self.error(format_args!("inode #{ino}: comm : iget: {what}"));
+        let wrong = |what: &str| self.error(format_args!("inode #{ino}: iget: {what}"));
         if core.nlink == 0 && (which == Which::Named || core.mode == 0) {
             return if ino == ROOT {
                 Err(wrong("root inode unallocated"))
@@ -177,7 +177,11 @@ impl Tx<'_> {
         let mut core = Core {
             mode: (kind.mode_bits() | attr.mode.bits()) as u16,
             uid: attr.uid,
-            gid: attr.gid,
+            gid: if fs.options.lock().group_id {
+                dir.core.lock().gid
+            } else {
+                attr.gid
+            },
             nlink,
             disk_size: 0,
             sectors: 0,

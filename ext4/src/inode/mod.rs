@@ -1,7 +1,7 @@
 //! [`Inode`]: a file in memory.
 //!
-//! * [`load`]: from the disk, and the table of those in memory.  * [`attributes`]: what `stat` and `setattr` see.  * [`orphan`], [`evict`]: the end
-//! of files.  * [`node`]: the VFS's view.
+//! * [`load`]: from the disk, and the table of those in memory.  * [`attributes`]: what `stat` and `setattr` see.
+//! * [`orphan`], [`evict`]: the end of files.  * [`node`]: the VFS's view.
 //!
 //! Locks: `data` (contents and size; sleeping) is taken by the calls of a file; `core` is a short lock over the fields, never held over a call.
 

@@ -140,7 +140,7 @@ fn head(fs: &Ext4, inode: &Inode, bytes: &[u8], expected: Option<u16>) -> Result
         || (depth > 0 && count == 0);
     if wrong {
         return Err(fs.error(format_args!(
-            "inode #{}: comm : bad header/extent: magic {magic:x}, entries {count}, max {most}, depth {depth}",
+            "inode #{}: bad header/extent: magic {magic:x}, entries {count}, max {most}, depth {depth}",
             inode.number()
         )));
     }

@@ -114,6 +114,8 @@ impl FileSystem for Ext4 {
             log::error!("EXT4-fs ({}): Abort forced by user", self.name);
             return Err(Errno::EROFS);
         }
+        self.journal
+            .set_commit_interval(Duration::from_secs(u64::from(options.commit)));
         *self.options.lock() = options;
         match (was_read_only, source.read_only) {
             (true, false) => {

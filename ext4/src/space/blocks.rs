@@ -195,7 +195,15 @@ impl Tx<'_> {
         fs.forget_checked(run);
         self.handle.free(run.first, u64::from(run.count), kind)?;
         let released = fs.released.clone();
-        self.handle.on_commit(Box::new(move || released.lock().push(run)));
+        let discard = fs.options.lock().discard.then(|| fs.device.clone());
+        let size = fs.block_size();
+        self.handle.on_commit(Box::new(move || {
+            if let Some(device) = discard {
+                // A device that cannot forget loses nothing.
+                let _ = device.discard(run.first * size, u64::from(run.count) * size);
+            }
+            released.lock().push(run);
+        }));
         Ok(())
     }
 }

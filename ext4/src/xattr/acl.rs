@@ -151,6 +151,50 @@ pub(crate) fn set(tx: &mut Tx<'_>, inode: &Inode, index: u8, value: Option<&[u8]
     }
 }
 
+/// A new inode in a directory with a default list: a directory inherits it, everything but a symlink gets it as access list, cut by the mode
+/// (from which the VFS has taken the umask).
+pub(crate) fn inherit(tx: &mut Tx<'_>, dir: &Inode, inode: &Inode) -> Result<()> {
+    if inode.kind == FileType::Symlink || !dir.fs.options.lock().acl {
+        return Ok(());
+    }
+    let (inner, outer) = dir.attributes()?;
+    let Some(found) = inner.find(ACL_DEFAULT, b"").or_else(|| outer.find(ACL_DEFAULT, b"")) else {
+        return Ok(());
+    };
+    let stored = dir.value(found)?;
+    let Some(mut entries) = parse_disk(&stored) else {
+        return Err(dir.bad_attributes());
+    };
+    if inode.kind == FileType::Directory {
+        inode.put(tx, ACL_DEFAULT, b"", Some(&stored), XattrFlags::empty())?;
+    }
+    let mode = inode.core.lock().mode;
+    let group_tag = if entries.iter().any(|entry| entry.tag == MASK) {
+        MASK
+    } else {
+        GROUP_OBJ
+    };
+    let mut bits = 0;
+    for entry in &mut entries {
+        let shift = match entry.tag {
+            USER_OBJ => 6,
+            OTHER => 0,
+            tag if tag == group_tag => 3,
+            _ => continue,
+        };
+        entry.perm &= mode >> shift & 7;
+        bits |= entry.perm << shift;
+    }
+    {
+        let mut core = inode.core.lock();
+        core.mode = core.mode & !0o777 | bits;
+    }
+    if entries.len() > 3 {
+        inode.put(tx, ACL_ACCESS, b"", Some(&to_disk(&entries)), XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
 /// After `chmod(2)`: the access list, if there is one, follows the mode.
 pub(crate) fn mode_changed(tx: &mut Tx<'_>, inode: &Inode) -> Result<()> {
     let (inner, outer) = inode.attributes()?;

@@ -74,7 +74,7 @@ impl Inode {
 
     pub(crate) fn bad_attributes(&self) -> Errno {
         self.fs
-            .error(format_args!("inode #{}: comm : corrupted xattr entries", self.number()))
+            .error(format_args!("inode #{}: corrupted xattr entries", self.number()))
     }
 
     /// The bytes of a value, wherever they are.

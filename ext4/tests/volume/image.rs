@@ -25,12 +25,12 @@ impl BlockDevice for Disk {
     }
 
     fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
-        assert!(at % 512 == 0 && data.len() % 512 == 0 && at + data.len() as u64 <= self.1);
+        assert!((at | data.len() as u64).is_multiple_of(512) && at + data.len() as u64 <= self.1);
         self.0.read_exact_at(data, at).map_err(|_| Errno::EIO)
     }
 
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
-        assert!(at % 512 == 0 && data.len() % 512 == 0 && at + data.len() as u64 <= self.1);
+        assert!((at | data.len() as u64).is_multiple_of(512) && at + data.len() as u64 <= self.1);
         self.0.write_all_at(data, at).map_err(|_| Errno::EIO)
     }
 

@@ -18,6 +18,8 @@ const SPAN: u64 = 400_000;
 struct Body {
     data: Vec<u8>,
     xattrs: BTreeMap<String, Vec<u8>>,
+    /// What was done to it, for the one who must find out.
+    history: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -133,7 +135,9 @@ impl Model {
         } + 1;
         let seed = self.random.next();
         let data: Vec<u8> = (0..len).map(|i| (i.wrapping_mul(seed) >> 7) as u8).collect();
-        match write_at(&inode, at, &data) {
+        let done = write_at(&inode, at, &data);
+        self.bodies[body].history.push(format!("write {at} {len}: {done:?}"));
+        match done {
             Ok(written) => {
                 let file = &mut self.bodies[body].data;
                 let end = at as usize + written.count;
@@ -151,6 +155,7 @@ impl Model {
             return;
         };
         let size = self.random.below(SPAN);
+        self.bodies[body].history.push(format!("truncate {size}"));
         truncate(&inode, size).unwrap();
         self.bodies[body].data.resize(size as usize, 0);
     }
@@ -166,6 +171,9 @@ impl Model {
         }
         let end = (at + len) as usize;
         let done = fallocate(&inode, mode, at, len);
+        self.bodies[body]
+            .history
+            .push(format!("fallocate {mode} {at} {len}: {done:?}"));
         if !self.extents && mode != 3 {
             assert_eq!(done, Err(Errno::EOPNOTSUPP));
             return;
@@ -392,8 +400,15 @@ fn same(inode: &Arc<dyn Inode>, body: &Body, path: &str) {
     assert_eq!(inode.metadata().unwrap().size, body.data.len() as u64, "{path}");
     let data = read_at(inode, 0, body.data.len()).unwrap();
     if data != body.data {
-        let at = data.iter().zip(&body.data).position(|(a, b)| a != b);
-        panic!("{path}: differs at {at:?} of {}", body.data.len());
+        let at = data.iter().zip(&body.data).position(|(a, b)| a != b).unwrap_or(0);
+        let some = at..(at + 16).min(data.len()).min(body.data.len());
+        panic!(
+            "{path}: differs at {at} of {}: {:?}, not {:?} after {:#?}",
+            body.data.len(),
+            &data[some.clone()],
+            &body.data[some],
+            &body.history[body.history.len().saturating_sub(40)..]
+        );
     }
     for (name, value) in &body.xattrs {
         assert!(inode.get_xattr(name.as_bytes()).unwrap() == *value, "{path} {name}");
@@ -452,4 +467,22 @@ fn random_operations_on_a_small_disk_run_out_of_space_in_order() {
             run(kind, &format!("{options} -m 0"), 6, seed);
         }
     }
+}
+
+#[test]
+fn random_operations_on_unusual_layouts() {
+    for options in [
+        "-b 1024 -g 1024 -O meta_bg,^resize_inode",
+        "-b 1024 -g 2048 -O sparse_super2",
+        "-b 4096 -I 128",
+        "-b 1024 -O ^dir_index",
+        "-b 1024 -O large_dir,^flex_bg",
+        "-b 4096 -O orphan_file,fast_commit",
+        "-b 1024 -O ^64bit,^metadata_csum,^uninit_bg,^sparse_super,^resize_inode",
+        "-b 4096 -E lazy_itable_init=1 -O ea_inode",
+    ] {
+        run("ext4", options, 48, 7);
+    }
+    run("ext4", "-b 1024 -O ^has_journal", 32, 8);
+    run("ext2", "-b 1024 -I 256", 32, 9);
 }

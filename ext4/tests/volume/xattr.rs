@@ -3,7 +3,7 @@
 use ext4::Errno;
 use kernel::vfs::inode::XattrFlags;
 
-use crate::image::{ALL, Image, make, refused};
+use crate::image::{ALL, Image, make, mkdir, refused};
 
 #[test]
 fn attributes_in_the_inode_and_in_the_block() {
@@ -77,6 +77,36 @@ fn access_lists_keep_the_mode_company() {
             refused(f.set_xattr(b"system.posix_acl_access", &list[..20], XattrFlags::empty())),
             Errno::EINVAL
         );
+    }
+    image.check();
+}
+
+#[test]
+fn default_lists_are_inherited() {
+    let image = Image::new("ext4", "", 16);
+    {
+        let fs = image.mount();
+        let dir = mkdir(&fs.root(), "dir");
+        let entry =
+            |tag: u16, perm: u16, id: u32| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
+        let list = [
+            2u32.to_le_bytes().to_vec(),
+            entry(1, 7, u32::MAX),
+            entry(2, 7, 1000),
+            entry(4, 5, u32::MAX),
+            entry(0x10, 7, u32::MAX),
+            entry(0x20, 0, u32::MAX),
+        ]
+        .concat();
+        dir.set_xattr(b"system.posix_acl_default", &list, XattrFlags::empty())
+            .unwrap();
+        let f = make(&dir, "f");
+        assert_eq!(f.metadata().unwrap().mode.bits(), 0o640);
+        assert!(f.get_xattr(b"system.posix_acl_access").is_ok());
+        assert_eq!(refused(f.get_xattr(b"system.posix_acl_default")), Errno::ENODATA);
+        let sub = mkdir(&dir, "sub");
+        assert_eq!(sub.get_xattr(b"system.posix_acl_default").unwrap(), list);
+        assert_eq!(sub.metadata().unwrap().mode.bits(), 0o750);
     }
     image.check();
 }

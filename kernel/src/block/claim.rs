@@ -91,6 +91,11 @@ impl Users {
         Ok(())
     }
 
+    /// Takes [`retire`](Self::retire) back.
+    pub(super) fn readmit(&self) {
+        self.table.lock().gone = false;
+    }
+
     /// How many openings there are of the disk and all partitions.
     pub fn count(&self) -> u32 {
         self.table.lock().uses.values().map(|held| held.opens).sum()

@@ -176,7 +176,7 @@ impl BlockDevice {
     /// # Errors
     /// The driver's.
     pub fn flush(&self) -> Result<()> {
-        if self.is_read_only() {
+        if self.is_read_only() || self.disk.is_empty() {
             return Ok(());
         }
         self.range_op(Op::Flush, 0, 0)

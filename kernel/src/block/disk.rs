@@ -22,7 +22,7 @@ use super::partition::{self, Partition};
 use super::queue::Queue;
 use super::stats::Counters;
 use crate::device::{self, DeviceNode};
-use crate::page_cache::{Backing, PageCache};
+use crate::page_cache::{Backing, PAGE, PageCache};
 use crate::vfs::DevT;
 use crate::vfs::file::PageSource;
 use crate::{Errno, Result};
@@ -198,7 +198,8 @@ impl Backing for Medium {
     }
 
     fn flush(&self) -> Result<()> {
-        if self.read_only.load(Ordering::Relaxed) {
+        // Without sectors (a free loop device) there is nothing, and nobody, to flush.
+        if self.read_only.load(Ordering::Relaxed) || self.len() == 0 {
             return Ok(());
         }
         self.transfer(Op::Flush, 0, 0, Vec::new()).map(drop)
@@ -292,8 +293,10 @@ impl Disk {
         self.read_ahead.load(Ordering::Relaxed)
     }
 
-    /// `BLKRASET`.
+    /// `BLKRASET`: counts in whole pages.
     pub fn set_read_ahead(&self, sectors: u64) {
+        const IN_PAGE: u64 = PAGE / super::SECTOR;
+        let sectors = sectors.min(u32::MAX.into()) / IN_PAGE * IN_PAGE;
         self.read_ahead.store(sectors, Ordering::Relaxed);
         self.cache.set_read_ahead(sectors.saturating_mul(super::SECTOR));
     }
@@ -521,12 +524,10 @@ pub fn register_with(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result
 /// Takes a disk away again: its name, its number, its partitions; what was dirty is written (mconsole's `remove`, `LOOP_CTL_REMOVE`).
 ///
 /// # Errors
-/// `EBUSY` while the disk or a partition is open or mounted.
+/// `EBUSY` while the disk or a partition is open or mounted; what writing the dirty blocks says: then the disk stays.
 pub fn unregister(disk: &Arc<Disk>) -> Result<()> {
     disk.users.retire()?;
-    if let Err(error) = disk.cache.sync() {
-        log::error!("Buffer I/O error on dev {}, lost async page write: {error}", disk.name);
-    }
+    disk.cache.sync().inspect_err(|_| disk.users.readmit())?;
     disk.drop_partitions();
     device::retract(&disk.name);
     DISKS.lock().retain(|other| !Arc::ptr_eq(other, disk));

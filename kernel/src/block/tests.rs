@@ -231,6 +231,17 @@ fn a_failed_write_back_is_told_once_and_written_by_the_next() {
 }
 
 #[test]
+fn a_disk_stays_when_its_dirty_blocks_cannot_be_written() {
+    let mut rig = Rig::new(11, 8192);
+    rig.device = None;
+    let written = rig.disk.cache().write(0, &mut SliceSource::new(&[7; 100]));
+    assert_eq!(written, Ok(100));
+    rig.fault.fail(0, Errno::EIO);
+    assert_eq!(unregister(&rig.disk), Err(Errno::EIO));
+    rig.device = Some(BlockDevice::open(rig.disk.dev(), Claim::Shared).expect("it is still there"));
+}
+
+#[test]
 fn partitions_are_counted_numbered_and_not_changed_under_their_users() {
     let rig = Rig::new(9, 1 << 20);
     let mut mbr = vec![0; 512];
@@ -281,6 +292,9 @@ fn partitions_are_counted_numbered_and_not_changed_under_their_users() {
     );
 }
 
+/// What came of a request: its block, what it was, its buffer.
+type Seen = (u64, Op, Result<Vec<u8>>);
+
 proptest::proptest! {
     /// Each request completes once, with its own bytes, however the driver mixes and refuses them.
     #[test]
@@ -295,7 +309,7 @@ proptest::proptest! {
         }
         for (round, requests) in rounds.into_iter().enumerate() {
             *rig.slow.held.lock() = Some(Vec::new());
-            let outcomes: Arc<SpinLock<Vec<(u64, Op, Result<Vec<u8>>)>>> = Arc::new(SpinLock::new(&order::LEAF, Vec::new()));
+            let outcomes = Arc::new(SpinLock::new(&order::LEAF, Vec::<Seen>::new()));
             let mut used = [false; 64];
             let mut bios = Vec::new();
             let mut mix = Vec::new();

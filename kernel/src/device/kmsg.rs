@@ -154,6 +154,10 @@ impl FileOps for Kmsg {
         Some(Ok(0))
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(printk::new_records());

@@ -101,6 +101,11 @@ impl FileOps for Random {
         Some(Ok(0))
     }
 
+    /// Old programs wait for `/dev/random` to have bytes; here it always has.
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, cx: &Context, _file: &File, cmd: u32, arg: u64) -> Result<usize> {
         let require_admin = || {
             if cx.task().cred().capable(Capabilities::SYS_ADMIN) {

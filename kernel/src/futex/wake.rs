@@ -1,8 +1,11 @@
 //! Waking and moving waiters: `FUTEX_WAKE`, `FUTEX_WAKE_BITSET`, `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE`, `FUTEX_WAKE_OP`.
 
+use alloc::sync::Arc;
+
 use super::bucket::{self, Entry};
-use super::key::{self, Scope};
+use super::key::{self, Holder, Key, Scope};
 use super::{MATCH_ANY, pi};
+use crate::mm::Mm;
 use crate::syscall::Context;
 use crate::{Errno, Result};
 
@@ -11,13 +14,22 @@ fn at_least_one(count: i32) -> usize {
     usize::try_from(count).unwrap_or(1).max(1)
 }
 
+/// The key of a word whose value is not asked for. What may be shared must be there all the same: `EFAULT`.
+fn key_of_present(mm: &Arc<Mm>, addr: u64, scope: Scope) -> Result<(Key, Holder)> {
+    let found = key::of(mm, addr, scope)?;
+    if scope == Scope::Shared && bucket::peek(mm, addr).is_none() {
+        bucket::fault_in(addr)?;
+    }
+    Ok(found)
+}
+
 /// Wakes up to `count` waiters whose bits overlap; how many. `EINVAL` for no bits, and for a word that threads lock with an owner.
 pub fn wake(cx: &Context, addr: u64, scope: Scope, count: i32, bitset: u32) -> Result<usize> {
     if bitset == 0 {
         return Err(Errno::EINVAL);
     }
     let mm = cx.task().mm();
-    let (key, _holder) = key::of(&mm, addr, scope)?;
+    let (key, _holder) = key_of_present(&mm, addr, scope)?;
     if pi::has_waiters(&key) {
         return Err(Errno::EINVAL);
     }
@@ -39,8 +51,8 @@ pub fn requeue(
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
     let moved = usize::try_from(moved).map_err(|_| Errno::EINVAL)?;
     let mm = cx.task().mm();
-    let (from, _from_holder) = key::of(&mm, addrs[0], scope)?;
-    let (to, to_holder) = key::of(&mm, addrs[1], scope)?;
+    let (from, _from_holder) = key_of_present(&mm, addrs[0], scope)?;
+    let (to, to_holder) = key_of_present(&mm, addrs[1], scope)?;
     let (mut first, mut second) = loop {
         let guards = bucket::lock_two(&from, &to);
         let Some(expected) = expected else { break guards };
@@ -126,7 +138,7 @@ impl WakeOp {
 /// Changes the second word, wakes waiters of the first, and of the second if its old value compares so; how many in all.
 pub fn wake_op(cx: &Context, addrs: [u64; 2], scope: Scope, count: i32, count2: i32, code: u32) -> Result<usize> {
     let mm = cx.task().mm();
-    let (one, _one_holder) = key::of(&mm, addrs[0], scope)?;
+    let (one, _one_holder) = key_of_present(&mm, addrs[0], scope)?;
     let (two, _two_holder) = key::of(&mm, addrs[1], scope)?;
     let op = WakeOp::decode(code)?;
     loop {

@@ -67,8 +67,9 @@ pub fn sys_madvise(cx: &Context, addr: u64, len: u64, advice: i32) -> Result<usi
 fn is_known(task: &Task, advice: i32) -> Result<bool> {
     match advice {
         advice::HWPOISON | advice::SOFT_OFFLINE if !task.cred().capable(Capabilities::SYS_ADMIN) => Err(Errno::EPERM),
-        // Memory failure handling and collapsing are configured out.
+        // Memory failure handling, collapsing and merging are configured out.
         advice::HWPOISON | advice::SOFT_OFFLINE | advice::COLLAPSE => Ok(false),
+        advice::MERGEABLE | advice::UNMERGEABLE => Ok(false),
         advice::NORMAL..=advice::DONTNEED | advice::FREE..=advice::DONTNEED_LOCKED => Ok(true),
         _ => Ok(false),
     }
@@ -161,8 +162,6 @@ impl MmState {
             advice::SEQUENTIAL => flags = (flags - VmFlags::RANDOM) | VmFlags::SEQUENTIAL,
             advice::DONTFORK => flags |= VmFlags::DONT_FORK,
             advice::DOFORK => flags -= VmFlags::DONT_FORK,
-            advice::MERGEABLE => flags |= VmFlags::MERGEABLE,
-            advice::UNMERGEABLE => flags -= VmFlags::MERGEABLE,
             advice::HUGEPAGE => flags = (flags - VmFlags::NOHUGEPAGE) | VmFlags::HUGEPAGE,
             advice::NOHUGEPAGE => flags = (flags - VmFlags::HUGEPAGE) | VmFlags::NOHUGEPAGE,
             advice::DONTDUMP => flags |= VmFlags::DONT_DUMP,

@@ -160,8 +160,10 @@ impl Mm {
             return;
         }
         for piece in pieces {
+            // What can be written but not read is written to: the host does not read it in.
+            let copies = |prot: Prot| !piece.flags.contains(VmFlags::SHARED) || !prot.contains(Prot::READ);
             let advice = match piece.prot {
-                prot if prot.contains(Prot::WRITE) && !piece.flags.contains(VmFlags::SHARED) => MADV_POPULATE_WRITE,
+                prot if prot.contains(Prot::WRITE) && copies(prot) => MADV_POPULATE_WRITE,
                 prot if !prot.is_empty() => MADV_POPULATE_READ,
                 _ => continue,
             };

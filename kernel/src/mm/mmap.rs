@@ -60,7 +60,7 @@ const MAP_SHARED: u32 = 1;
 const MAP_PRIVATE: u32 = 2;
 const MAP_SHARED_VALIDATE: u32 = 3;
 /// Every flag `MAP_SHARED_VALIDATE` knows, but `MAP_SYNC`; the page-size bits of huge pages among them.
-const KNOWN_FLAGS: u32 = 0xfc17_ffff;
+const KNOWN_FLAGS: u32 = 0xfc17_f9ff;
 
 const HUGE: u64 = 2 << 20;
 
@@ -374,7 +374,7 @@ fn file_backing(file: Arc<File>, request: &Request) -> Result<(VmaBacking, VmFla
         file.ops().map(&file, Access::READ)?
     };
     if matches!(backing, MapBacking::Zero) && request.shared {
-        return Ok((shared_memory(request.len)?, VmFlags::MAY_ALL));
+        return Ok((shared_memory(request.len)?, flags));
     }
     let mapped = MappedFile {
         file,

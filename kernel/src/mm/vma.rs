@@ -54,8 +54,6 @@ bitflags! {
         const SEQUENTIAL = 1 << 11;
         /// `MADV_RANDOM`.
         const RANDOM = 1 << 12;
-        /// `MADV_MERGEABLE`.
-        const MERGEABLE = 1 << 13;
         /// `MADV_HUGEPAGE`.
         const HUGEPAGE = 1 << 14;
         /// `MADV_NOHUGEPAGE`.

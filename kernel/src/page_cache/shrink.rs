@@ -91,3 +91,65 @@ impl PageCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{SliceSink, SliceSource};
+
+    /// Contents of a length that changes, all of one byte.
+    struct Ones(AtomicU64);
+
+    impl Backing for Ones {
+        fn len(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn read(&self, _at: u64, data: &mut [u8]) -> Result<()> {
+            data.fill(1);
+            Ok(())
+        }
+
+        fn write(&self, _at: u64, _data: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn read(cache: &PageCache, at: u64, len: usize) -> Vec<u8> {
+        let mut data = vec![9; len];
+        let mut sink = SliceSink::new(&mut data);
+        let count = cache.read(at, &mut sink).expect("read");
+        data.truncate(count);
+        data
+    }
+
+    #[test]
+    fn what_was_cut_off_is_zero_when_the_contents_grow_again() {
+        let backing = Arc::new(Ones(AtomicU64::new(3 * PAGE)));
+        let cache = PageCache::new("test", backing.clone()).expect("a memory file");
+        cache.write(PAGE, &mut SliceSource::new(&[2; 5000])).expect("written");
+        backing.0.store(PAGE + 100, Ordering::Relaxed);
+        cache.truncated(PAGE + 100).expect("cut");
+        assert_eq!(cache.dirty_bytes(), PAGE);
+        backing.0.store(3 * PAGE, Ordering::Relaxed);
+        assert_eq!(read(&cache, PAGE + 98, 4), [2, 2, 0, 0]);
+        // A whole page comes from the backing again.
+        assert_eq!(read(&cache, 2 * PAGE, 2), [1, 1]);
+    }
+
+    #[test]
+    fn a_zeroed_range_keeps_its_edges_and_forgets_whole_pages() {
+        let backing = Arc::new(Ones(AtomicU64::new(4 * PAGE)));
+        let cache = PageCache::new("test", backing).expect("a memory file");
+        cache.write(0, &mut SliceSource::new(&[2; 4 * 4096])).expect("written");
+        cache.zeroed(100..2 * PAGE + 10).expect("zeroed");
+        assert_eq!(read(&cache, 99, 2), [2, 0]);
+        assert_eq!(read(&cache, 2 * PAGE + 9, 2), [0, 2]);
+        assert_eq!(cache.dirty_bytes(), 3 * PAGE);
+        assert_eq!(read(&cache, PAGE, 1), [1]);
+    }
+}

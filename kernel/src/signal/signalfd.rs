@@ -159,6 +159,10 @@ impl FileOps for SignalFd {
         Ok(done)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         let Some(task) = task::try_current() else {
             return PollEvents::empty();

@@ -747,6 +747,10 @@ impl FileOps for UnixSocket {
         Ok(0)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         let peer = self.peer().ok();
         if let Some(table) = table {

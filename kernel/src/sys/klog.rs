@@ -236,6 +236,10 @@ impl FileOps for ProcKmsg {
         dst.write(&text)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(printk::new_records());

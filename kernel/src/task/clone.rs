@@ -518,5 +518,8 @@ fn start(task: &Arc<Task>, user: UserThread, request: &Request) -> Result<()> {
         thread.set_nice(nice);
     }
     task.set_thread(&thread);
+    if task.is_leader() {
+        crate::time::cpu_limit::watch(task.process());
+    }
     Ok(())
 }

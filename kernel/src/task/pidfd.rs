@@ -33,6 +33,10 @@ impl FileOps for PidFd {
         SeekKind::Stream
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(&self.process.exit_wait);

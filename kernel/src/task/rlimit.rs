@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use super::table;
 use super::{Capabilities, Pid, Task};
 use crate::syscall::Context;
+use crate::time::cpu_limit;
 use crate::user::UserPtr;
 use crate::{Errno, Result, abi_struct};
 
@@ -123,6 +124,10 @@ fn exchange(cx: &Context, task: &Task, resource: Resource, new: Option<Limit>) -
             return Err(Errno::EPERM);
         }
         limits.set(resource, new);
+        drop(limits);
+        if resource == Resource::CPU {
+            cpu_limit::watch(task.process());
+        }
     }
     Ok(old)
 }

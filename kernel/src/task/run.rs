@@ -4,7 +4,7 @@ use arch_um::{Errno, cpu};
 use log::error;
 use skas::{Exit, Waiting};
 
-use super::{ExitStatus, exit, times};
+use super::{ExitStatus, exit};
 use crate::signal::deliver::{self, Interrupted};
 use crate::signal::{SigInfo, Signal, send};
 use crate::syscall::{Context, FaultRecord, table_x86_64};
@@ -52,7 +52,7 @@ fn answer(cx: &Context, exit: Exit) -> Option<Interrupted> {
         Exit::Syscall => return system_call(cx),
         // `rax` holds `-ENOSYS` already: Linux without the 32-bit and x32 interfaces.
         Exit::ForeignSyscall => {}
-        Exit::Interrupted => times::check_cpu_limit(cx.task()),
+        Exit::Interrupted => {}
         Exit::Fault { addr, error_code, .. } => {
             cx.fault.set(FaultRecord {
                 addr,

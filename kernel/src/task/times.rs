@@ -1,11 +1,9 @@
-//! CPU time and other counts of tasks and processes: `getrusage(2)`, `times(2)`, and the limit on CPU time.
+//! CPU time and other counts of tasks and processes: `getrusage(2)`, `times(2)`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::rlimit::{INFINITY, Limit, Resource};
 use super::table::{self, Tree};
 use super::{Process, Task};
-use crate::signal::{SigInfo, Signal, send};
 use crate::syscall::Context;
 use crate::user::UserPtr;
 use crate::{Errno, Result, abi_struct};
@@ -201,25 +199,4 @@ pub fn sys_times(cx: &Context, out: UserPtr<[i64; 4]>) -> Result<usize> {
     }
     let uptime = arch_um::time::uptime().as_nanos() / u128::from(TICK_NS);
     Ok(uptime as usize)
-}
-
-/// Holds a process to `RLIMIT_CPU`: `XCPU` each second beyond the soft limit, `KILL` at the hard one. Called at ticks.
-pub(crate) fn check_cpu_limit(task: &Task) {
-    let process = task.process();
-    let limit = process.limits().lock().get(Resource::CPU);
-    if limit.soft == INFINITY {
-        return;
-    }
-    let (user, system) = process.cpu_times();
-    let seconds = user.saturating_add(system) / 1_000_000_000;
-    if seconds >= limit.hard {
-        send::to_process(process, SigInfo::kernel(Signal::KILL));
-    } else if seconds >= limit.soft {
-        let next = Limit {
-            soft: seconds + 1,
-            ..limit
-        };
-        process.limits().lock().set(Resource::CPU, next);
-        send::to_process(process, SigInfo::kernel(Signal::XCPU));
-    }
 }

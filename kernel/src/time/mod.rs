@@ -13,6 +13,7 @@ pub mod adjtime;
 pub mod clock;
 pub mod clock_timer;
 pub mod cpu_clock;
+pub mod cpu_limit;
 pub mod cpu_timer;
 pub mod expiry;
 pub mod itimer;

@@ -1,4 +1,4 @@
-//! The timers a process owns: the interval timers and the POSIX timers.
+//! The timers a process owns: the interval timers, the POSIX timers and the one behind `RLIMIT_CPU`.
 //!
 //! A child starts without any; `execve` deletes the POSIX timers and keeps the interval timers; death ends all.
 
@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 
 use arch_um::sync::{SpinLock, order};
 
+use super::cpu_limit::CpuLimit;
 use super::itimer::IntervalTimers;
 use super::posix_timer::PosixTimer;
 use crate::task::Process;
@@ -17,6 +18,8 @@ pub struct ProcessTimers {
     pub interval: IntervalTimers,
     /// `timer_create`, by id.
     pub posix: SpinLock<BTreeMap<i32, Arc<PosixTimer>>>,
+    /// `RLIMIT_CPU`.
+    pub cpu_limit: CpuLimit,
 }
 
 /// What hangs on the process: nothing until the first timer.
@@ -31,6 +34,7 @@ impl ProcessTimers {
             Arc::new(Self {
                 interval,
                 posix: SpinLock::new(&order::TIMER, BTreeMap::new()),
+                cpu_limit: CpuLimit::new(Arc::downgrade(process)),
             })
         };
         process.slot::<Slot>().0.call_once(make).clone()
@@ -53,6 +57,7 @@ impl ProcessTimers {
         if let Some(timers) = Self::existing(process) {
             timers.delete_posix();
             timers.interval.disarm();
+            timers.cpu_limit.disarm();
         }
     }
 

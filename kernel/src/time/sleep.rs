@@ -20,6 +20,7 @@ use crate::{Errno, Result};
 
 /// `TIMER_ABSTIME`.
 pub const TIMER_ABSTIME: i32 = 1;
+const CLOCK_THREAD_CPUTIME_ID: i32 = 3;
 
 /// `nanosleep(2)`. On the monotonic clock, as on Linux.
 pub fn sys_nanosleep(cx: &Context, time: UserPtr<TimespecAbi>, left: UserPtr<TimespecAbi>) -> Result<usize> {
@@ -27,7 +28,7 @@ pub fn sys_nanosleep(cx: &Context, time: UserPtr<TimespecAbi>, left: UserPtr<Tim
     relative(cx, clock::monotonic().saturating_add(time), left)
 }
 
-/// `clock_nanosleep(2)`.
+/// `clock_nanosleep(2)`. `EOPNOTSUPP` for a clock that nobody can sleep on, `CLOCK_THREAD_CPUTIME_ID` among them.
 pub fn sys_clock_nanosleep(
     cx: &Context,
     id: i32,
@@ -37,6 +38,9 @@ pub fn sys_clock_nanosleep(
 ) -> Result<usize> {
     let clock = Clock::from_id(id)?;
     clock.require_timers(cx)?;
+    if id == CLOCK_THREAD_CPUTIME_ID {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let time = time.read()?.to_nanos()?;
     let start = if flags & TIMER_ABSTIME != 0 {
         Start::Absolute

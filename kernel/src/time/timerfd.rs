@@ -121,6 +121,10 @@ impl FileOps for TimerFd {
         dst.write(&count.to_le_bytes())
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(&self.queue);

@@ -275,6 +275,10 @@ impl FileOps for TtyFile {
         super::ioctl::of_terminal(self, cx, file, cmd, arg)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(&self.tty.readable);

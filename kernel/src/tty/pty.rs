@@ -494,6 +494,10 @@ impl FileOps for Master {
         }
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(&self.line.readable);

@@ -117,6 +117,10 @@ impl FileOps for EventFd {
         })
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.listen(&self.queue);

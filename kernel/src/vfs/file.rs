@@ -201,6 +201,11 @@ pub trait FileOps: Send + Sync {
         Err(Errno::ENOTTY)
     }
 
+    /// Whether [`poll`](Self::poll) can ever change its answer. What is always ready cannot be watched: `epoll_ctl(2)` gives `EPERM`.
+    fn announces(&self) -> bool {
+        false
+    }
+
     /// What is ready now; with a table, also registers on the queues that will announce a change. Regular files are always ready.
     fn poll(&self, _file: &File, _table: Option<&mut PollTable>) -> PollEvents {
         PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM

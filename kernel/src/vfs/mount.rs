@@ -393,16 +393,17 @@ fn base() -> Arc<Mount> {
     mount
 }
 
-/// Mounts the root file system over the base of the tree. Tasks made afterwards ([`super::fs_context::FsContext::initial`]) start there.
+/// Mounts the root file system over the base of the tree, with relative access times as all mounts that ask for nothing else. Tasks made afterwards ([`super::fs_context::FsContext::initial`]) start there.
 ///
 /// # Errors
 /// What the file system's type says.
 pub fn mount_root(kind: &'static str, source: &MountSource, flags: MountFlags) -> Result<Arc<Mount>> {
     let at = namespace_root();
-    mount_new(kind, source, flags, &at)
+    mount_new(kind, source, flags | MountFlags::RELATIME, &at)
 }
 
 /// The kernel's own mount of `kind` on `path`, resolved from the root with symlinks; the root may be read-only (devtmpfs on /dev).
+/// Access times are relative.
 ///
 /// # Errors
 /// `ENODEV` for an unknown kind, `ENOENT`, `ENOTDIR` for the place, what the file system says.
@@ -414,7 +415,7 @@ pub fn mount_at(kind: &str, source: &MountSource, flags: MountFlags, path: &[u8]
         path,
         super::walk::WalkFlags::FOLLOW | super::walk::WalkFlags::DIRECTORY,
     )?;
-    mount_new(kind, source, flags, &at)
+    mount_new(kind, source, flags | MountFlags::RELATIME, &at)
 }
 
 /// Makes an instance of `kind` and mounts it on `at`.

@@ -67,7 +67,8 @@ impl MountOptions {
 
     /// Adds one option.
     pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let known = if value.is_none() { word(key) } else { None };
+        // Words for the whole instance stand with a value too (`fsconfig(2)`), whatever it says.
+        let known = word(key).filter(|word| value.is_none() || !matches!(word, Word::Set(_) | Word::Clear(_)));
         match known {
             Some(Word::ReadOnly) => self.read_only = Some(true),
             Some(Word::ReadWrite) => self.read_only = Some(false),
@@ -100,6 +101,17 @@ impl MountOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_for_the_instance_stand_with_a_value_too() {
+        let parsed = MountOptions::parse(b"sync=false,ro=x,dev=1");
+        assert_eq!(parsed.read_only, Some(true));
+        assert_eq!(parsed.options.len(), 1);
+        assert_eq!(
+            parsed.flags(MountFlags::NODEV),
+            MountFlags::NODEV | MountFlags::READ_ONLY
+        );
+    }
 
     #[test]
     fn words_of_the_vfs_are_taken_out_and_the_rest_stays_in_order() {

@@ -33,6 +33,9 @@ const DEFAULT_CAPACITY: usize = 64 * 1024;
 /// The largest that a process without `CAP_SYS_RESOURCE` may ask for (/proc/sys/fs/pipe-max-size).
 const MAX_CAPACITY: usize = 1024 * 1024;
 
+/// Wakes writers that sleep for room, not those who poll: not all polled pipes with some room are ready.
+const ROOM: u32 = 1 << 31;
+
 /// The bytes between the ends.
 struct Ring {
     data: Box<[u8]>,
@@ -200,6 +203,11 @@ impl Pipe {
         self.len() == 0
     }
 
+    /// Whether a write of [`PIPE_BUF`] bytes would not wait: what `poll(2)` calls writable.
+    fn is_writable(&self) -> bool {
+        self.len() + PIPE_BUF <= self.capacity.load(Ordering::Acquire)
+    }
+
     fn has_readers(&self) -> bool {
         self.readers.load(Ordering::Acquire) > 0
     }
@@ -253,11 +261,14 @@ impl Pipe {
 
     /// Runs `take` on the ring when it holds bytes; wakes writers afterwards. 0 when it is empty and nobody can write.
     fn wait_read(&self, nonblocking: bool, mut take: impl FnMut(&mut Ring) -> Result<usize>) -> Result<usize> {
+        let mut slept = false;
+        let mut had_room = false;
         let attempt = || {
             // The count of writers is looked at first: a last write and close in between must not read as end of file.
             let writers = self.has_writers();
             let mut ring = self.ring.lock();
             if ring.len > 0 {
+                had_room = self.is_writable();
                 let result = take(&mut ring);
                 self.publish(&ring);
                 return Some(result);
@@ -265,15 +276,22 @@ impl Pipe {
             if !writers {
                 return Some(Ok(0));
             }
+            slept = true;
             nonblocking.then_some(Err(Errno::EAGAIN))
         };
         let result = self
             .read_queue
             .wait_until_exclusive(Interruptible::Yes, None, attempt)?;
         if matches!(result, Ok(count) if count > 0) {
-            self.write_queue
-                .wake_sync(usize::MAX, (PollEvents::OUT | PollEvents::WRNORM).bits());
-            if !self.is_empty() {
+            // An edge-triggered poller hears of a change, and only of that.
+            let key = if !had_room && self.is_writable() {
+                PollEvents::OUT | PollEvents::WRNORM
+            } else {
+                PollEvents::from_bits_retain(ROOM)
+            };
+            self.write_queue.wake_sync(usize::MAX, key.bits());
+            // Who did not sleep took no other reader's wake-up.
+            if slept && !self.is_empty() {
                 self.read_queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
             }
         }
@@ -343,7 +361,7 @@ impl Pipe {
 
     fn set_capacity(&self, wanted: usize, cred: &Cred) -> Result<usize> {
         let size = wanted.max(PIPE_BUF).checked_next_power_of_two().ok_or(Errno::EINVAL)?;
-        if wanted == 0 || size > i32::MAX as usize {
+        if size > 1 << 31 {
             return Err(Errno::EINVAL);
         }
         let mut ring = self.ring.lock();
@@ -424,6 +442,11 @@ impl PipeEnd {
     /// Writes as `splice(2)` does, with its own say about waiting.
     pub fn write(&self, nonblocking: bool, src: &mut dyn Source) -> Result<usize> {
         self.pipe.write(nonblocking, false, src)
+    }
+
+    /// Waits for room and writes what fits: `vmsplice(2)` waits no second time.
+    pub fn write_what_fits(&self, nonblocking: bool, src: &mut dyn Source) -> Result<usize> {
+        self.pipe.wait_write(nonblocking, 1, |ring| push(ring, src, false))
     }
 
     /// Puts bytes back that were read but could not be passed on: the next reader gets them first.
@@ -523,6 +546,10 @@ impl FileOps for PipeEnd {
         Ok(0)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         let pipe = &self.pipe;
         if let Some(table) = table {
@@ -545,8 +572,7 @@ impl FileOps for PipeEnd {
             }
         }
         if self.access.contains(Access::WRITE) {
-            let capacity = pipe.capacity.load(Ordering::Acquire);
-            if pipe.len() + PIPE_BUF <= capacity {
+            if pipe.is_writable() {
                 events |= PollEvents::OUT | PollEvents::WRNORM;
             }
             if !pipe.has_readers() {

@@ -42,10 +42,10 @@ pub enum Append {
 /// # Errors
 /// `EBADF` unless open for reading, `ESPIPE` for an offset in a stream, `EINVAL`/`EOVERFLOW` past the largest offset.
 pub fn read(file: &File, at: At, dst: &mut dyn Sink) -> Result<usize> {
+    refuse_offset(file, at)?;
     file.require(Access::READ)?;
     let count = match (at, file.ops().seek_kind()) {
-        (At::Offset(_), SeekKind::Stream) => return Err(Errno::ESPIPE),
-        (At::Position, SeekKind::Stream) => file.ops().read_at(file, 0, dst)?,
+        (_, SeekKind::Stream) => file.ops().read_at(file, 0, dst)?,
         (At::Offset(pos), SeekKind::Offset) => {
             check_range(pos, dst.remaining())?;
             file.ops().read_at(file, pos, dst)?
@@ -60,6 +60,14 @@ pub fn read(file: &File, at: At, dst: &mut dyn Sink) -> Result<usize> {
     };
     accessed(file);
     Ok(count)
+}
+
+/// `ESPIPE` for an offset in a stream. Asked before whether the file is open for reading or writing at all, as on Linux.
+fn refuse_offset(file: &File, at: At) -> Result<()> {
+    match (at, file.ops().seek_kind()) {
+        (At::Offset(_), SeekKind::Stream) => Err(Errno::ESPIPE),
+        _ => Ok(()),
+    }
 }
 
 /// The access time of what `file` was opened by may move.
@@ -91,12 +99,10 @@ pub fn touch_atime(path: &super::Path) {
 /// # Errors
 /// `EBADF` unless open for writing; `EFBIG`, with `SIGXFSZ`, at `RLIMIT_FSIZE`.
 pub fn write(file: &File, at: At, append: Append, src: &mut dyn Source) -> Result<usize> {
+    refuse_offset(file, at)?;
     file.require(Access::WRITE)?;
     if file.ops().seek_kind() == SeekKind::Stream {
-        return match at {
-            At::Offset(_) => Err(Errno::ESPIPE),
-            At::Position => Ok(file.ops().write_at(file, WriteAt::Offset(0), src)?.count),
-        };
+        return Ok(file.ops().write_at(file, WriteAt::Offset(0), src)?.count);
     }
     let to_end = match append {
         Append::AsOpened => file.flags().contains(OpenFlags::APPEND),

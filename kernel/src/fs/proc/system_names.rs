@@ -74,6 +74,10 @@ impl FileOps for NameFile {
         })
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         let (changes, queue) = utsname::events();
         if let Some(table) = table {

@@ -163,7 +163,6 @@ fn fill_queue(queue: &Tree, dev: DevT) {
         ("dax", "0"),
         ("discard_zeroes_data", "0"),
         ("dma_alignment", "511"),
-        ("fua", "0"),
         ("io_poll", "0"),
         ("iostats", "1"),
         ("max_discard_segments", "1"),
@@ -208,6 +207,9 @@ fn fill_queue(queue: &Tree, dev: DevT) {
     of_disk(queue, "write_cache", dev, |disk, out| {
         let cached = disk.driver().has_write_cache();
         seq!(out, "{}\n", if cached { "write back" } else { "write through" });
+    });
+    of_disk(queue, "fua", dev, |disk, out| {
+        seq!(out, "{}\n", u32::from(disk.driver().can_fua()));
     });
     of_disk(queue, "discard_granularity", dev, |disk, out| {
         let granularity = disk.limits().discard_granularity;

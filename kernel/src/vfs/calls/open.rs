@@ -97,7 +97,9 @@ pub fn sys_openat2(cx: &Context, dir: Fd, path: UserAddr, how: UserAddr, size: u
         (IN_ROOT, WalkFlags::IN_ROOT),
         (CACHED, WalkFlags::CACHED),
     ] {
-        resolve.set(flag, resolve.contains(flag) || raw.resolve & bit != 0);
+        if raw.resolve & bit != 0 {
+            resolve |= flag;
+        }
     }
     let changes = OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE_BIT;
     if resolve.contains(WalkFlags::CACHED) && flags.intersects(changes) {

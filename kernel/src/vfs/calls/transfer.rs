@@ -260,7 +260,7 @@ pub fn sys_tee(cx: &Context, input: Fd, out: Fd, len: usize, flags: u32) -> Resu
     )
 }
 
-/// `vmsplice(2)`: copies, in both directions.
+/// `vmsplice(2)`: copies, in both directions. Waits once: what does not fit then is the next call's.
 pub fn sys_vmsplice(cx: &Context, fd: Fd, vec: UserPtr<IoVec>, count: usize, flags: u32) -> Result<usize> {
     if flags & !SPLICE_F_ALL != 0 {
         return Err(Errno::EINVAL);
@@ -273,7 +273,7 @@ pub fn sys_vmsplice(cx: &Context, fd: Fd, vec: UserPtr<IoVec>, count: usize, fla
         return Ok(0);
     }
     if file.access().contains(Access::WRITE) {
-        pipe.write(nonblocking, &mut user)
+        pipe.write_what_fits(nonblocking, &mut user)
     } else {
         pipe.read(nonblocking, &mut user)
     }

@@ -78,6 +78,10 @@ impl FileOps for MountsFile {
         push_from(&text, pos, dst)
     }
 
+    fn announces(&self) -> bool {
+        true
+    }
+
     /// A change of the mounts since the last poll is `POLLERR | POLLPRI`.
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
         let (changes, queue) = mount::events();

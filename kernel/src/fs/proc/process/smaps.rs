@@ -37,7 +37,7 @@ fn share(rss: u64, own: u64, all: u64) -> u64 {
     (part as u64 & !4095).min(own)
 }
 
-fn fields(out: &mut Seq, resident: u64, anonymous: u64, private: u64) {
+fn fields(out: &mut Seq, resident: u64, anonymous: u64, private: u64, locked: u64) {
     let kib = |bytes: u64| bytes >> 10;
     let shared = resident.saturating_sub(private);
     let lines = [
@@ -59,7 +59,7 @@ fn fields(out: &mut Seq, resident: u64, anonymous: u64, private: u64) {
         ("Private_Hugetlb", 0),
         ("Swap", 0),
         ("SwapPss", 0),
-        ("Locked", 0),
+        ("Locked", locked),
     ];
     for (name, bytes) in lines {
         seq!(out, "{:<16}{:>8} kB\n", alloc::format!("{name}:"), kib(bytes));
@@ -83,7 +83,6 @@ fn flags(entry: &MapEntry, out: &mut Seq) {
         (VmFlags::DONT_DUMP, "dd"),
         (VmFlags::HUGEPAGE, "hg"),
         (VmFlags::NOHUGEPAGE, "nh"),
-        (VmFlags::MERGEABLE, "mg"),
     ];
     seq!(out, "VmFlags:");
     for (_, name) in protections.iter().filter(|(prot, _)| entry.prot.contains(*prot)) {
@@ -110,7 +109,14 @@ pub(super) fn smaps(found: &Found, out: &mut Seq) -> Result<()> {
     for entry in &entries {
         let kind = kind(entry);
         let all = entries.iter().filter(|other| self::kind(other) == kind).map(size).sum();
-        let rss = share(resident(&stats, kind), size(entry), all);
+        let locked = entry.flags.contains(VmFlags::LOCKED);
+        // What is locked is there, unless it comes page by page.
+        let rss = if locked && !entry.flags.contains(VmFlags::LOCK_ON_FAULT) {
+            size(entry)
+        } else {
+            share(resident(&stats, kind), size(entry), all)
+        };
+        let locked = if locked { rss } else { 0 };
         map_line(entry, out);
         seq!(out, "{:<16}{:>8} kB\n", "Size:", size(entry) >> 10);
         seq!(
@@ -122,8 +128,8 @@ pub(super) fn smaps(found: &Found, out: &mut Seq) -> Result<()> {
             4
         );
         match kind {
-            Kind::Anonymous => fields(out, rss, rss, rss),
-            Kind::File | Kind::Shared => fields(out, rss, 0, 0),
+            Kind::Anonymous => fields(out, rss, rss, rss, locked),
+            Kind::File | Kind::Shared => fields(out, rss, 0, 0, locked),
         }
         seq!(out, "{:<16}{:>8}\n", "THPeligible:", 0);
         flags(entry, out);
@@ -143,7 +149,7 @@ pub(super) fn rollup(found: &Found, out: &mut Seq) -> Result<()> {
     }
     seq!(out, "[rollup]\n");
     let rss = stats.rss_anon + stats.rss_file + stats.rss_shmem;
-    fields(out, rss, stats.rss_anon, stats.rss_anon);
+    fields(out, rss, stats.rss_anon, stats.rss_anon, stats.locked);
     Ok(())
 }
 

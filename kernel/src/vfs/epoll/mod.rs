@@ -3,6 +3,8 @@
 //! An [`Epoll`] watches files through [`Entry`]s. A wake-up of a watched file puts its entry on the ready list; `epoll_wait` asks the file itself
 //! and puts a level-triggered entry back as long as it is ready. An entry holds its file weakly: with the last descriptor it fades away.
 //!
+//! What instances may watch each other is in `nesting`.
+//!
 //! Lock order: `entries` is never held while a file is polled. `ready` and `Entry::interest` are leaves, because wake-ups come with any lock held.
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -13,16 +15,17 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use arch_um::sync::{Interruptible, Mutex, SpinLock, WaitError, WaitQueue, Wake, order};
 
-use super::anon;
-use super::attr::FileType;
-use super::calls::timeout::{self, Deadline, Unit};
-use super::fd_table::{CloseOnExec, Fd};
-use super::file::{File, FileOps, OpenFlags, SeekKind};
-use super::poll::{PollEvents, PollTable};
+mod nesting;
+
 use crate::abi_struct;
 use crate::signal::mask;
 use crate::syscall::Context;
 use crate::user::UserPtr;
+use crate::vfs::anon;
+use crate::vfs::calls::timeout::{self, Deadline, Unit};
+use crate::vfs::fd_table::{CloseOnExec, Fd};
+use crate::vfs::file::{File, FileOps, OpenFlags, SeekKind};
+use crate::vfs::poll::{PollEvents, PollTable};
 use crate::{Errno, Result};
 
 abi_struct! {
@@ -42,8 +45,6 @@ const EPOLL_CTL_ADD: u32 = 1;
 const EPOLL_CTL_DEL: u32 = 2;
 const EPOLL_CTL_MOD: u32 = 3;
 
-/// Deepest chain of instances that watch each other.
-const NESTS_MAX: usize = 5;
 /// Most events of one call (as many as fit into `int` bytes).
 const EVENTS_MAX: i32 = i32::MAX / EpollEvent::BYTES;
 
@@ -57,6 +58,8 @@ pub struct Epoll {
     entries: Mutex<BTreeMap<(i32, u64), Arc<Entry>>>,
     ready: SpinLock<VecDeque<Arc<Entry>>>,
     queue: WaitQueue,
+    /// The instances that watch this one, once for each of their entries.
+    watchers: SpinLock<Vec<Weak<Epoll>>>,
 }
 
 /// One watched file under one descriptor number.
@@ -132,6 +135,7 @@ impl Epoll {
             entries: Mutex::new(&order::EPOLL, BTreeMap::new()),
             ready: SpinLock::new(&order::LEAF, VecDeque::new()),
             queue: WaitQueue::new(),
+            watchers: SpinLock::new(&order::LEAF, Vec::new()),
         })
     }
 
@@ -182,6 +186,9 @@ impl Epoll {
         let entry = self.entries.lock().remove(&key).ok_or(Errno::ENOENT)?;
         entry.silence();
         entry.interest.lock().events = 0;
+        if let Some(inner) = entry.file.upgrade().and_then(|file| instance(&file).ok()) {
+            inner.forget_watcher(self);
+        }
         Ok(())
     }
 
@@ -253,25 +260,6 @@ impl Epoll {
             }
         }
     }
-
-    /// Whether `self` watches `target`, over other instances too; `ELOOP` also for a chain that gets too deep.
-    fn check_loop(&self, target: &Epoll, depth: usize) -> Result<()> {
-        if core::ptr::eq(self, target) || depth >= NESTS_MAX {
-            return Err(Errno::ELOOP);
-        }
-        let watched: Vec<_> = self
-            .entries
-            .lock()
-            .values()
-            .filter_map(|entry| entry.file.upgrade())
-            .collect();
-        for file in watched {
-            if let Some(inner) = file.ops_as::<Epoll>() {
-                inner.check_loop(target, depth + 1)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl FileOps for Epoll {
@@ -281,6 +269,10 @@ impl FileOps for Epoll {
 
     fn seek_kind(&self) -> SeekKind {
         SeekKind::Stream
+    }
+
+    fn announces(&self) -> bool {
+        true
     }
 
     fn poll(&self, _file: &File, table: Option<&mut PollTable>) -> PollEvents {
@@ -329,24 +321,8 @@ fn instance(file: &File) -> Result<Arc<Epoll>> {
         .ok_or(Errno::EINVAL)
 }
 
-/// Only what can be waited for may be watched.
-fn can_wait_for(file: &File) -> bool {
-    match file.path() {
-        Some(path) if path.dentry.is_anonymous() => true,
-        Some(path) => !matches!(
-            path.dentry.kind(),
-            FileType::Regular | FileType::Directory | FileType::BlockDevice
-        ),
-        None => true,
-    }
-}
-
 /// `epoll_ctl(2)`.
 pub fn sys_epoll_ctl(cx: &Context, epfd: Fd, op: u32, fd: Fd, event: UserPtr<EpollEvent>) -> Result<usize> {
-    /// One nesting at a time, so that two halves of a circle cannot close it together.
-    static NESTING: Mutex<()> = Mutex::new(&NESTING_CLASS, ());
-    static NESTING_CLASS: arch_um::sync::LockClass = arch_um::sync::LockClass::new("EPOLL_NESTING", 255);
-
     let raw = if op == EPOLL_CTL_DEL {
         EpollEvent::default()
     } else {
@@ -355,7 +331,7 @@ pub fn sys_epoll_ctl(cx: &Context, epfd: Fd, op: u32, fd: Fd, event: UserPtr<Epo
     let files = cx.files();
     let epoll_file = files.get(epfd)?;
     let file = files.get(fd)?;
-    if !can_wait_for(&file) {
+    if !file.ops().announces() {
         return Err(Errno::EPERM);
     }
     let epoll = instance(&epoll_file)?;
@@ -369,12 +345,9 @@ pub fn sys_epoll_ctl(cx: &Context, epfd: Fd, op: u32, fd: Fd, event: UserPtr<Epo
     match op {
         EPOLL_CTL_ADD => {
             check_exclusive(raw.events, &file)?;
-            if file.ops_as::<Epoll>().is_some() {
-                let _one = NESTING.lock();
-                instance(&file)?.check_loop(&epoll, 0)?;
-                epoll.add(fd, &file, interest)?;
-            } else {
-                epoll.add(fd, &file, interest)?;
+            match instance(&file) {
+                Ok(inner) => epoll.watch_instance(fd, &file, &inner, interest)?,
+                Err(_) => epoll.add(fd, &file, interest)?,
             }
         }
         EPOLL_CTL_DEL => epoll.remove((fd.0, file.id()))?,
@@ -523,13 +496,12 @@ mod tests {
     }
 
     #[test]
-    fn circles_of_instances_are_refused() {
+    fn an_instance_is_ready_when_what_it_watches_is() {
         let make = || anon::file(Epoll::new(), "[eventpoll]", OpenFlags::empty(), Cred::root());
         let (one, two) = (make(), make());
         let (a, b) = (instance(&one).unwrap(), instance(&two).unwrap());
-        a.add(Fd(2), &two, interest(PollEvents::IN.bits(), 0)).unwrap();
-        assert_eq!(a.check_loop(&b, 0), Err(Errno::ELOOP));
-        assert_eq!(b.check_loop(&a, 0), Ok(()));
+        a.watch_instance(Fd(2), &two, &b, interest(PollEvents::IN.bits(), 0))
+            .unwrap();
         let [reader, writer] = pipe::pipe(OpenFlags::empty(), &Cred::root());
         b.add(Fd(3), &reader, interest(PollEvents::IN.bits(), 7)).unwrap();
         put(&writer, b"x");
