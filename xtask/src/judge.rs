@@ -187,6 +187,8 @@ const STRESSORS: &[&str] = &[
 
 /// Runs the judge `args` name.
 pub fn run(args: &[String]) -> Result<(), String> {
+    // What ends a guest is among them.
+    crate::guests::build()?;
     match args.first().map(String::as_str) {
         Some("python") => python(&args[1..]),
         Some("stress") => stress(&args[1..]),

@@ -7,14 +7,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::script::{in_guest_with, natively};
+use harness::script::{Scratch, in_guest_with, natively};
 use harness::{Backend, Linux};
 
 /// How long all tests may take before the guest counts as hung.
 const GUARD: Duration = Duration::from_secs(4 * 3600);
+
+/// Bytes of the guest's disk: what LTP wants at least, and some.
+const DISK_SIZE: u64 = 512 << 20;
 
 /// The host's user `nobody`, as which the guest's kernel runs.
 const NOBODY: u32 = 65534;
@@ -190,7 +194,12 @@ pub fn run(args: &[String]) -> Result<(), String> {
     let dir = fs::canonicalize(dir).map_err(|error| format!("{dir}: {error}"))?;
     let list = list(&dir, names)?;
     let native = verdicts(&natively(&script(&dir, &list)).output);
-    let linux = Linux::hostfs(backend).user(NOBODY).guard(GUARD);
+    let scratch = Scratch::new();
+    let disk = disk(scratch.path()).map_err(|error| format!("a disk for the guest: {error}"))?;
+    let linux = Linux::hostfs(backend)
+        .arg(format!("ubda={}", disk.display()))
+        .user(NOBODY)
+        .guard(GUARD);
     let (ran, outcome) = in_guest_with(linux, &script(&dir, &list));
     if ran.status == -1 {
         let last = ran
@@ -201,6 +210,15 @@ pub fn run(args: &[String]) -> Result<(), String> {
         return Err(format!("the guest ended in {last}: {}", outcome.console()));
     }
     report(&native, &verdicts(&ran.output))
+}
+
+/// A disk for tests that make file systems; natively they find a loop device.
+fn disk(dir: &Path) -> std::io::Result<PathBuf> {
+    let path = dir.join("disk");
+    let file = fs::File::create(&path)?;
+    file.set_len(DISK_SIZE)?;
+    file.set_permissions(fs::Permissions::from_mode(0o666))?;
+    Ok(path)
 }
 
 /// Lines of `runtest/syscalls`: a name and a command.
@@ -227,13 +245,14 @@ fn script(dir: &Path, list: &str) -> String {
     format!(
         "export LTPROOT={dir} PATH={dir}/testcases/bin:$PATH HOME=/ TMPDIR=/dev/shm
         export LTP_COLORIZE_OUTPUT=0 LTP_RUNTIME_MUL=0.2 LTP_SINGLE_FS_TYPE=tmpfs KCONFIG_SKIP_CHECK=1
+        [ ! -b /dev/ubda ] || export LTP_DEV=/dev/ubda
         mkdir -p /dev/shm; mountpoint -q /dev/shm || mount -t tmpfs -o mode=1777 tmpfs /dev/shm
         mountpoint -q /sys || mount -t sysfs sysfs /sys
         while read -r name command; do
             echo; echo \"== $name\"
             work=$(mktemp -d /dev/shm/ltp-XXXXXX); chmod 777 $work; cd $work
-            setsid -w timeout -s KILL 60 sh -c \"$command\" </dev/null
-            echo; echo \"-- $?\"
+            setsid -w timeout -s KILL 60 sh -c \"$command\" </dev/null; status=$?
+            echo; echo \"-- $status\"
             cd /; rm -rf $work
         done <<'LIST'\n{list}\nLIST\n",
         dir = dir.display()
@@ -248,7 +267,6 @@ fn verdicts(output: &str) -> BTreeMap<String, Verdict> {
         if let Some(name) = line.strip_prefix("== ") {
             test = Some((name.to_owned(), Verdict::default()));
         } else if let Some((name, mut verdict)) = line.strip_prefix("-- ").and_then(|_| test.take()) {
-            // `setsid -w` says 128 + signal only when a shell would: a killed `timeout` is 137.
             verdict.status = line[3..].trim().parse().unwrap_or(-1);
             all.insert(name, verdict);
         } else if let Some((_, verdict)) = &mut test {
