@@ -17,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   judge stress    runs stress-ng's stressors in a guest, two seconds each
   bench [ROW]     measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's;
                   also the time of a boot and the kernel's memory
+  bench disk      the same for an ext4 image: sequential, random, many small files, fsync; natively on a loop device
 ";
 
 fn main() -> ExitCode {

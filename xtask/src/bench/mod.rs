@@ -1,5 +1,7 @@
 //! `cargo xtask bench [ROW]`: one table, one run: native, ours on both backends, UML if it is installed. Ratios are what counts. Below it the
-//! time from the start of `linux` to init's first words, and the memory of the kernel's process at a shell prompt.
+//! time from the start of `linux` to init's first words, and the memory of the kernel's process at a shell prompt. [`disk`] is a table of its own.
+
+mod disk;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,7 +15,19 @@ use harness::{Linux, executable};
 /// One column of the table.
 struct Column {
     title: &'static str,
+    /// Names of the rows as they came.
+    order: Vec<String>,
     rows: BTreeMap<String, f64>,
+}
+
+impl Column {
+    fn new(title: &'static str, rows: Vec<(String, f64)>) -> Self {
+        Column {
+            title,
+            order: rows.iter().map(|(name, _)| name.clone()).collect(),
+            rows: rows.into_iter().collect(),
+        }
+    }
 }
 
 /// A way to boot: its title, the command line up to the options that all have in common.
@@ -61,6 +75,9 @@ fn machines() -> Vec<Machine> {
 
 /// Measures and prints the table. An argument measures only the rows whose name holds it.
 pub fn run(args: &[String]) -> Result<(), String> {
+    if args.first().is_some_and(|word| word == "disk") {
+        return disk::run();
+    }
     let program = super::guests::build()?.join("bench");
     let row = args.first().map_or("", String::as_str);
     println!("linux: {}", executable().display());
@@ -69,11 +86,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
         command.arg(out).arg(dir).arg(row);
         command
     })?;
-    let order: Vec<String> = native.iter().map(|(name, _)| name.clone()).collect();
-    let mut columns = vec![Column {
-        title: "native",
-        rows: native.into_iter().collect(),
-    }];
+    let mut columns = vec![Column::new("native", native)];
     let machines = machines();
     for machine in &machines {
         let rows = measure(&program, |program, out, dir| {
@@ -85,14 +98,11 @@ pub fn run(args: &[String]) -> Result<(), String> {
             command
         });
         match rows {
-            Ok(rows) => columns.push(Column {
-                title: machine.title,
-                rows: rows.into_iter().collect(),
-            }),
+            Ok(rows) => columns.push(Column::new(machine.title, rows)),
             Err(error) => eprintln!("{}: {error}", machine.title),
         }
     }
-    print(&order, &columns);
+    print_table(&columns);
     if row.is_empty() {
         whole_machines(&machines, &program);
     }
@@ -216,18 +226,20 @@ fn measure(program: &Path, command: impl Fn(&Path, &Path, &Path) -> Command) -> 
     Ok(text.lines().filter_map(row).collect())
 }
 
-fn print(order: &[String], columns: &[Column]) {
-    print!("{:28}", "nanoseconds (× native)");
+/// One line a row of the first column, with ratios to it.
+fn print_table(columns: &[Column]) {
+    let Some(first) = columns.first() else { return };
+    print!("{:28}", format!("nanoseconds (× {})", first.title));
     for column in columns {
         print!("{:>22}", column.title);
     }
     println!();
-    for name in order {
+    for name in &first.order {
         print!("{name:28}");
-        let native = columns[0].rows.get(name);
+        let base = first.rows.get(name);
         for column in columns {
-            match (column.rows.get(name), native) {
-                (Some(value), Some(native)) => print!("{value:>13.0} {:>8}", format!("×{:.2}", value / native)),
+            match (column.rows.get(name), base) {
+                (Some(value), Some(base)) => print!("{value:>13.0} {:>8}", format!("×{:.2}", value / base)),
                 _ => print!("{:>22}", "-"),
             }
         }
