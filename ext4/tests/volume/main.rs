@@ -7,5 +7,6 @@ mod model;
 mod names;
 mod read;
 mod space;
+mod together;
 mod write;
 mod xattr;
