@@ -1,12 +1,11 @@
-//! Registered disks: names, numbers, partitions, counters, and the one page cache of each.
+//! A disk: name, numbers, partitions, counters, and its one page cache. The table of all disks is [`super::registry`].
 //!
 //! A partition is a window on its disk's page cache, so that what is written to /dev/ubda1 is at once what /dev/ubda shows. What an open file or a
 //! mount holds is a [`BlockDevice`](super::device::BlockDevice); who may open what is in [`super::claim`].
 //!
-//! Lock order: `DISKS` ([`order::DEVICE_REGISTRY`]) before the partitions ([`order::BLOCK_DEVICE`]); no I/O under either. `Disk::scanning` (a
-//! sleeping lock of the same class as `DISKS`) is held over one change of the partitions.
+//! Lock order: `Disk::scanning` (sleeping, held over one change of the partitions) before `Medium::parts` ([`order::BLOCK_DEVICE`]), which is held for a look
+//! or a change of the list.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -18,19 +17,20 @@ use arch_um::sync::{LockClass, Mutex, SpinLock, order};
 use super::batch::Batch;
 use super::bio::{Bio, BioFlags, BlockDriver, Limits, Op};
 use super::claim::Users;
+use super::part::extended_number;
 use super::partition::{self, Partition};
 use super::queue::Queue;
 use super::stats::Counters;
 use crate::device::{self, DeviceNode};
 use crate::page_cache::{Backing, PAGE, PageCache};
 use crate::vfs::DevT;
-use crate::vfs::file::PageSource;
 use crate::{Errno, Result};
+
+pub use super::part::{EXTENDED_MAJOR, Part};
+pub use super::registry::{disks, find, lookup, register, register_with, sync_all, unregister};
 
 /// Disks of ubd and their partitions share this many minor numbers.
 pub const MINORS: u32 = 16;
-/// The major number of partitions past a disk's own numbers.
-pub const EXTENDED_MAJOR: u32 = 259;
 
 /// Whether a new disk is looked through for partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,65 +54,6 @@ pub struct DiskInfo {
     /// Who carries out requests.
     pub driver: Arc<dyn BlockDriver>,
 }
-
-/// A partition that has a device file.
-pub struct Part {
-    info: Partition,
-    dev: DevT,
-    len: AtomicU64,
-    read_only: AtomicBool,
-    counters: Arc<Counters>,
-    /// What guests map: one for all of them, made at first use.
-    window: spin::Once<Option<Arc<dyn PageSource>>>,
-}
-
-impl Part {
-    /// Number, place and length now.
-    pub fn info(&self) -> Partition {
-        Partition {
-            len: self.len.load(Ordering::Relaxed),
-            ..self.info
-        }
-    }
-
-    /// Its number.
-    pub fn dev(&self) -> DevT {
-        self.dev
-    }
-
-    /// Its own counters.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    /// Its pages in the disk's cache, to be mapped. None when it begins inside a page.
-    pub(super) fn window(&self, cache: &Arc<PageCache>) -> Option<Arc<dyn PageSource>> {
-        let info = self.info();
-        let make = || cache.window(info.start..info.start + info.len);
-        self.window.call_once(make).clone()
-    }
-
-    /// Whether it is protected, whatever its disk is.
-    pub fn is_read_only(&self) -> bool {
-        self.read_only.load(Ordering::Relaxed)
-    }
-
-    /// Its own write protection (`BLKROSET` on a partition).
-    pub(super) fn read_only(&self) -> &AtomicBool {
-        &self.read_only
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if self.dev.major == EXTENDED_MAJOR {
-            EXTENDED_MINORS.lock().remove(&self.dev.minor);
-        }
-    }
-}
-
-/// Minors of [`EXTENDED_MAJOR`] in use.
-static EXTENDED_MINORS: SpinLock<BTreeSet<u32>> = SpinLock::new(&order::LEAF, BTreeSet::new());
 
 /// A registered disk.
 pub struct Disk {
@@ -150,7 +91,7 @@ impl Medium {
                     let info = part.info();
                     (info.start..info.start + info.len).contains(&bio.offset)
                 });
-                bio.partition = owner.map(|part| part.counters.clone());
+                bio.partition = owner.map(|part| part.counters().clone());
             }
         }
         drop(parts);
@@ -207,6 +148,33 @@ impl Backing for Medium {
 }
 
 impl Disk {
+    /// A disk that nobody knows yet.
+    ///
+    /// # Errors
+    /// `EMFILE` when the host gives no memory file.
+    pub(super) fn new(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result<Self> {
+        let counters: Arc<Counters> = Arc::default();
+        let medium = Arc::new(Medium {
+            queue: Queue::new(info.driver, counters.clone()),
+            counters,
+            len: AtomicU64::new(info.len),
+            read_only: AtomicBool::new(info.read_only),
+            parts: SpinLock::new(&order::BLOCK_DEVICE, Vec::new()),
+        });
+        Ok(Self {
+            cache: PageCache::new(&info.name, medium.clone())?,
+            name: info.name,
+            dev: info.dev,
+            minors,
+            medium,
+            users: Users::default(),
+            scan: AtomicBool::new(scan == PartitionScan::Yes),
+            scanning: Mutex::new(&SCANNING, ()),
+            sequence: AtomicU64::new(next_sequence()),
+            read_ahead: AtomicU64::new(256),
+        })
+    }
+
     /// Its name below /dev.
     pub fn name(&self) -> &str {
         &self.name
@@ -329,7 +297,7 @@ impl Disk {
     /// Partition `number`.
     pub fn part(&self, number: u32) -> Option<Arc<Part>> {
         let parts = self.medium.parts.lock();
-        parts.iter().find(|part| part.info.number == number).cloned()
+        parts.iter().find(|part| part.number() == number).cloned()
     }
 
     /// The name of partition `number`: `ubda1`, and `loop0p1` after a digit.
@@ -403,33 +371,23 @@ impl Disk {
     /// Takes away the device files of partitions that are gone, and makes those that are new appear. One that begins where it did lives on.
     fn replace_partitions(&self, new: Vec<Partition>) {
         let old = self.parts();
-        let same = |part: &Part, new: &Partition| part.info.number == new.number && part.info.start == new.start;
+        let same = |part: &Part, new: &Partition| part.number() == new.number && part.info().start == new.start;
         for part in old.iter().filter(|part| !new.iter().any(|new| same(part, new))) {
-            part.len.store(0, Ordering::Relaxed);
-            self.medium
-                .parts
-                .lock()
-                .retain(|held| held.info.number != part.info.number);
-            device::retract(&self.partition_name(part.info.number));
+            part.set_len(0);
+            self.medium.parts.lock().retain(|held| held.number() != part.number());
+            device::retract(&self.partition_name(part.number()));
         }
         for info in new {
             if let Some(part) = old.iter().find(|part| same(part, &info)) {
-                part.len.store(info.len, Ordering::Relaxed);
+                part.set_len(info.len);
                 continue;
             }
-            let part = Arc::new(Part {
-                dev: self.number_for(info.number),
-                len: AtomicU64::new(info.len),
-                read_only: AtomicBool::new(false),
-                counters: Arc::default(),
-                window: spin::Once::new(),
-                info,
-            });
+            let part = Arc::new(Part::new(info, self.number_for(info.number)));
             let mut parts = self.medium.parts.lock();
             parts.push(part.clone());
-            parts.sort_by_key(|part| part.info.number);
+            parts.sort_by_key(|part| part.number());
             drop(parts);
-            announce(self.partition_name(info.number), part.dev);
+            announce(self.partition_name(info.number), part.dev());
         }
     }
 
@@ -437,15 +395,12 @@ impl Disk {
         if number < self.minors {
             return DevT::new(self.dev.major, self.dev.minor + number);
         }
-        let mut used = EXTENDED_MINORS.lock();
-        let free = (0..).find(|minor| !used.contains(minor)).unwrap_or(0);
-        used.insert(free);
-        DevT::new(EXTENDED_MAJOR, free)
+        extended_number()
     }
 }
 
 /// Makes a device file appear.
-fn announce(name: String, dev: DevT) {
+pub(super) fn announce(name: String, dev: DevT) {
     device::announce(DeviceNode {
         name,
         dev,
@@ -463,121 +418,7 @@ pub enum ReadOnly {
     No,
 }
 
-static DISKS: SpinLock<Vec<Arc<Disk>>> = SpinLock::new(&order::DEVICE_REGISTRY, Vec::new());
-
 fn next_sequence() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// Adds a disk with [`MINORS`] numbers and reads its partition table.
-///
-/// # Errors
-/// `EBUSY` when name or number are taken; `EMFILE` when the host gives no memory file.
-pub fn register(info: DiskInfo) -> Result<Arc<Disk>> {
-    register_with(info, MINORS, PartitionScan::Yes)
-}
-
-/// As [`register`], for a driver whose disks have `minors` numbers of their own; further partitions get numbers of [`EXTENDED_MAJOR`].
-///
-/// # Errors
-/// As [`register`].
-pub fn register_with(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result<Arc<Disk>> {
-    let counters: Arc<Counters> = Arc::default();
-    let medium = Arc::new(Medium {
-        queue: Queue::new(info.driver, counters.clone()),
-        counters,
-        len: AtomicU64::new(info.len),
-        read_only: AtomicBool::new(info.read_only),
-        parts: SpinLock::new(&order::BLOCK_DEVICE, Vec::new()),
-    });
-    let disk = Arc::new(Disk {
-        cache: PageCache::new(&info.name, medium.clone())?,
-        name: info.name,
-        dev: info.dev,
-        minors,
-        medium,
-        users: Users::default(),
-        scan: AtomicBool::new(scan == PartitionScan::Yes),
-        scanning: Mutex::new(&SCANNING, ()),
-        sequence: AtomicU64::new(next_sequence()),
-        read_ahead: AtomicU64::new(256),
-    });
-    let mut disks = DISKS.lock();
-    if disks
-        .iter()
-        .any(|other| other.dev == disk.dev || other.name == disk.name)
-    {
-        return Err(Errno::EBUSY);
-    }
-    disks.push(disk.clone());
-    drop(disks);
-    announce(disk.name.clone(), disk.dev);
-    if scan == PartitionScan::Yes
-        && let Err(error) = disk.rescan()
-    {
-        log::warn!("{}: unable to read partition table: {error}", disk.name);
-    }
-    Ok(disk)
-}
-
-/// Takes a disk away again: its name, its number, its partitions; what was dirty is written (mconsole's `remove`, `LOOP_CTL_REMOVE`).
-///
-/// # Errors
-/// `EBUSY` while the disk or a partition is open or mounted; what writing the dirty blocks says: then the disk stays.
-pub fn unregister(disk: &Arc<Disk>) -> Result<()> {
-    disk.users.retire()?;
-    disk.cache.sync().inspect_err(|_| disk.users.readmit())?;
-    disk.drop_partitions();
-    device::retract(&disk.name);
-    DISKS.lock().retain(|other| !Arc::ptr_eq(other, disk));
-    Ok(())
-}
-
-/// All disks, in the order they came.
-pub fn disks() -> Vec<Arc<Disk>> {
-    DISKS.lock().clone()
-}
-
-/// The disk and partition number (0: all of it) behind a block device number. `ENXIO` when there is none.
-pub fn lookup(dev: DevT) -> Result<(Arc<Disk>, u32)> {
-    for disk in disks() {
-        let own = disk.dev.minor..disk.dev.minor + disk.minors;
-        if dev.major == disk.dev.major && own.contains(&dev.minor) {
-            let number = dev.minor - disk.dev.minor;
-            return Ok((disk, number));
-        }
-        let part = disk.parts().into_iter().find(|part| part.dev == dev);
-        if let Some(part) = part {
-            return Ok((disk, part.info.number));
-        }
-    }
-    Err(Errno::ENXIO)
-}
-
-/// The number of the block device called `name` (`ubda`, `ubda1`), if it exists.
-pub fn find(name: &str) -> Option<DevT> {
-    for disk in disks() {
-        if disk.name == name {
-            return Some(disk.dev);
-        }
-        let mut parts = disk.parts().into_iter();
-        let part = parts.find(|part| disk.partition_name(part.info.number) == name);
-        if let Some(part) = part {
-            return Some(part.dev);
-        }
-    }
-    None
-}
-
-/// Writes all dirty blocks of all disks to stable storage (`sync(2)`).
-///
-/// # Errors
-/// The first one met; the other disks are written all the same.
-pub fn sync_all() -> Result<()> {
-    let mut outcome = Ok(());
-    for disk in disks().iter().filter(|disk| !disk.is_empty()) {
-        outcome = outcome.and(disk.cache.sync());
-    }
-    outcome
 }

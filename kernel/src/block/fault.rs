@@ -92,6 +92,13 @@ impl FaultDisk {
         self.state.lock().bad.push((range, errno));
     }
 
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        let mut state = self.state.lock();
+        state.failures.clear();
+        state.bad.clear();
+    }
+
     /// Requests seen so far, the failed ones too.
     pub fn count(&self) -> u64 {
         self.state.lock().count

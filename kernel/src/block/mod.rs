@@ -1,12 +1,11 @@
 //! Block devices: disks, partitions, requests, device files.
 //!
 //! * [`bio`]: a request and its driver.  * [`queue`]: bounded, merging, before each driver.  * [`batch`]: many requests, one wait.
-//! * [`disk`]: a registered disk with its page cache; the table of all of them.  * [`device`]: a disk or partition that somebody has open; what file
-//!   systems use.  * [`claim`]: who keeps whom away.  * [`stats`]: counters.
-//! * [`partition`]: MBR and GPT.  * [`blkpg`]: partitions told one by one.  * [`file`]: /dev/ubda as an open file; [`ioctl`]: its `ioctl`s.
-//! * [`fault`]: a disk that fails on purpose, for tests.  * [`flusher`]: writes dirty blocks back by itself.
-//!
-//! * [`identity`]: devices by UUID or label.  * [`loop_device`]: files as disks.  * [`ram`]: /dev/ram0.
+//! * [`disk`]: a disk with its page cache; [`part`]: its partitions; [`registry`]: the table of all disks.
+//! * [`device`]: a disk or partition that somebody has open; what file systems use.  * [`claim`]: who keeps whom away.  * [`stats`]: counters.
+//! * [`partition`]: MBR and GPT.  * [`blkpg`]: partitions told one by one.  * [`identity`]: devices by UUID or label.
+//! * [`file`]: /dev/ubda as an open file; [`ioctl`]: its `ioctl`s.  * [`flusher`]: writes dirty blocks back by itself.
+//! * [`loop_device`]: files as disks.  * [`ram`]: /dev/ram0.  * [`fault`]: a disk that fails on purpose, for tests.
 //!
 //! Drivers (`ubd`) implement [`BlockDriver`] and register a [`Disk`]; they never block the caller.
 
@@ -23,9 +22,11 @@ pub mod identity;
 pub mod ioctl;
 pub mod loop_device;
 mod parameters;
+pub mod part;
 pub mod partition;
 pub mod queue;
 pub mod ram;
+pub mod registry;
 pub mod stats;
 #[cfg(test)]
 mod tests;

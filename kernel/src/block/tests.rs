@@ -85,8 +85,10 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         assert_eq!(unregister(&self.disk), Err(Errno::EBUSY));
+        self.fault.heal();
         self.device = None;
-        assert_eq!(unregister(&self.disk), Ok(()));
+        // An earlier failure is told once more.
+        assert!((0..2).any(|_| unregister(&self.disk) == Ok(())));
     }
 }
 
