@@ -255,7 +255,7 @@ fn open_device(cx: &Context, name: &str) -> Result<Arc<File>> {
     let walk = WalkContext::of(cx.task());
     let how = OpenHow {
         flags: OpenFlags::RDWR,
-        mode: Mode::empty(),
+        mode: Mode::empty().into(),
         resolve: WalkFlags::empty(),
     };
     open(

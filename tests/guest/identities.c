@@ -124,6 +124,34 @@ static void unprivileged(void) {
     CLAIM(fork());
 }
 
+/* A stranger's file in a set-group-ID directory keeps no set-group-ID bit, whatever the umask takes of the mode; one that no group may run keeps it. */
+static void set_group_directory(void) {
+    char base[] = "/tmp/identities-XXXXXX", name[100];
+    mkdtemp(base);
+    chown(base, 65534, 4711);
+    chmod(base, 02777);
+    pid_t child = fork();
+    if (!child) {
+        setgroups(0, 0);
+        setgid(65534);
+        setuid(65534);
+        static const mode_t masks[] = {0, 010, 0777}, modes[] = {02770, 02660};
+        for (int mask = 0; mask < 3; mask++)
+            for (int mode = 0; mode < 2; mode++) {
+                struct stat st;
+                umask(masks[mask]);
+                snprintf(name, sizeof name, "%s/%d-%d", base, mask, mode);
+                close(open(name, O_CREAT | O_RDWR, modes[mode]));
+                stat(name, &st);
+                claim("made in a set-group-ID directory", "%o under %o: %o of %d", modes[mode], masks[mask], st.st_mode & 07777, st.st_gid);
+                unlink(name);
+            }
+        _exit(0);
+    }
+    waitpid(child, 0, 0);
+    rmdir(base);
+}
+
 int main(void) {
     if (getuid() != 0)
         return 0;
@@ -134,5 +162,6 @@ int main(void) {
     CLAIM(setuid(-1));
     CLAIM(setgid(-1));
     CLAIM(setgroups(1 << 20, 0));
+    set_group_directory();
     return 0;
 }

@@ -140,11 +140,21 @@ const KNOWN: &[(&str, &str)] = &[
     ("setxattr03", "inode flags of tmpfs"),
     ("unlink09", "inode flags of tmpfs"),
     ("statmount", "peer groups in mountinfo"),
-    ("linkat02", "ext2"),
-    ("mknodat02", "ext2"),
-    ("rename11", "ext2"),
-    ("renameat01", "ext2"),
-    ("umount2_01", "ext2"),
+    (
+        "creat09",
+        "set-group-ID of a new file goes by the mode behind the umask",
+    ),
+    ("copy_file_range02", "EOVERFLOW for EFBIG"),
+    ("ioctl04", "EROFS for EACCES: a read-only disk mounted to be written"),
+    ("lstat03", "block sizes of links and files"),
+    (
+        "mount02",
+        "one instance twice on one place; the tests behind it find the disk in use",
+    ),
+    ("umount02", "the disk is in use after mount02"),
+    ("umount2_02", "the disk is in use after mount02"),
+    ("statx05", "the disk is in use after mount02"),
+    ("signal06", "150 000 signals in time"),
 ];
 
 /// What a test of LTP said.

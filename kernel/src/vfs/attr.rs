@@ -209,3 +209,22 @@ pub struct StatFs {
     /// Fragment size in bytes; 0 means `bsize`.
     pub frsize: u64,
 }
+
+/// The mode of a file to be made: what was asked for, and the umask over it. Whether a set-group-ID bit may stay goes by what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewMode {
+    /// Asked for.
+    pub wanted: Mode,
+    /// Bits that the umask takes.
+    pub umask: Mode,
+}
+
+impl From<Mode> for NewMode {
+    /// Without an umask.
+    fn from(wanted: Mode) -> Self {
+        Self {
+            wanted,
+            umask: Mode::empty(),
+        }
+    }
+}

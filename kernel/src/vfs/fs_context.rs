@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use arch_um::sync::{SpinLock, order};
 
-use super::attr::Mode;
+use super::attr::{Mode, NewMode};
 use super::path::Path;
 
 /// What `chroot`, `chdir` and `umask` change.
@@ -103,8 +103,9 @@ impl FsContext {
         core::mem::replace(&mut self.state.lock().umask, mask & 0o777)
     }
 
-    /// `mode` without the masked bits.
-    pub fn masked(&self, mode: Mode) -> Mode {
-        Mode::from_bits_truncate(mode.bits() & !self.umask())
+    /// `mode` under the umask.
+    pub fn masked(&self, wanted: Mode) -> NewMode {
+        let umask = Mode::from_bits_truncate(self.umask());
+        NewMode { wanted, umask }
     }
 }

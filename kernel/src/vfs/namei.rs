@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 
 use arch_um::sync::{Mutex, order};
 
-use super::attr::{FileType, Mode};
+use super::attr::{FileType, NewMode};
 use super::dentry::Dentry;
 use super::inode::{NewNode, RenameFlags};
 use super::path::Path;
@@ -52,11 +52,17 @@ pub fn new_name(parent: &Parent, kind: FileType) -> Result<&[u8]> {
     }
 }
 
-/// Makes `name` in `dir`; `mode` is masked already.
+/// Makes `name` in `dir`.
 ///
 /// # Errors
 /// `EEXIST`, `EROFS`, `EACCES`, `ENOENT` for a removed directory, `EPERM` for a device without `CAP_MKNOD`.
-pub fn create(dir: &Path, name: &[u8], node: NewNode<'_>, mode: Mode, cred: &Cred) -> Result<Arc<Dentry>> {
+pub fn create(
+    dir: &Path,
+    name: &[u8],
+    node: NewNode<'_>,
+    mode: impl Into<NewMode>,
+    cred: &Cred,
+) -> Result<Arc<Dentry>> {
     let parent = &dir.dentry;
     let _names = parent.directory().write();
     match parent.lookup_locked(name) {
@@ -75,14 +81,14 @@ pub fn create(dir: &Path, name: &[u8], node: NewNode<'_>, mode: Mode, cred: &Cre
     if is_device && !whiteout && !cred.capable(Capabilities::MKNOD) {
         return Err(Errno::EPERM);
     }
-    let attr = permission::new_attr(&**parent.inode(), node.kind(), mode, cred)?;
+    let attr = permission::new_attr(&**parent.inode(), node.kind(), mode.into(), cred)?;
     let inode = parent.inode().create(name, node, attr)?;
     parent.forget_absence(name);
     Ok(parent.adopt(name, inode))
 }
 
 /// `O_TMPFILE`: a file in no directory, on the file system of `dir`.
-pub fn create_unnamed(dir: &Path, mode: Mode, cred: &Cred) -> Result<Path> {
+pub fn create_unnamed(dir: &Path, mode: NewMode, cred: &Cred) -> Result<Path> {
     dir.mount.require_writable()?;
     permission::path(dir, cred, May::WRITE | May::EXEC)?;
     let parent = &dir.dentry;

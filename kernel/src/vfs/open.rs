@@ -6,7 +6,7 @@
 use alloc::sync::Arc;
 use core::any::Any;
 
-use super::attr::{FileType, Mode, SetAttr};
+use super::attr::{FileType, Mode, NewMode, SetAttr};
 use super::file::{Access, Claim, File, FileOps, OpenFlags, SeekKind};
 use super::inode::{Inode, NewNode};
 use super::path::Path;
@@ -21,8 +21,8 @@ use crate::{Errno, Result};
 pub struct OpenHow {
     /// `O_*`.
     pub flags: OpenFlags,
-    /// Mode of a file that is made; the umask is applied already.
-    pub mode: Mode,
+    /// Mode of a file that is made.
+    pub mode: NewMode,
     /// `RESOLVE_*`.
     pub resolve: WalkFlags,
 }
@@ -253,7 +253,7 @@ pub fn open_path(text: &[u8], flags: OpenFlags, mode: Mode) -> Result<Arc<File>>
     let walk = WalkContext::kernel();
     let how = OpenHow {
         flags,
-        mode,
+        mode: mode.into(),
         resolve: WalkFlags::empty(),
     };
     open(None, &walk, &walk.root.clone(), text, &how)

@@ -2,7 +2,7 @@
 
 use bitflags::bitflags;
 
-use super::attr::{FileType, Metadata, Mode};
+use super::attr::{FileType, Metadata, Mode, NewMode};
 use super::file::Access;
 use super::inode::{FsFlags, Inode, NewAttr};
 use super::path::Path;
@@ -113,11 +113,11 @@ pub fn may_delete(dir: &Path, victim: &dyn Inode, cred: &Cred) -> Result<()> {
     }
 }
 
-/// Owner and mode of a new file of `kind` in `dir`: `mode` has been masked. A set-group-ID directory hands down its group.
-pub fn new_attr(dir: &dyn Inode, kind: FileType, mode: Mode, cred: &Cred) -> Result<NewAttr> {
+/// Owner and mode of a new file of `kind` in `dir`. A set-group-ID directory hands down its group.
+pub fn new_attr(dir: &dyn Inode, kind: FileType, mode: NewMode, cred: &Cred) -> Result<NewAttr> {
     let parent = dir.walk_metadata()?;
     let mut attr = NewAttr {
-        mode,
+        mode: mode.wanted - mode.umask,
         uid: cred.fsuid,
         gid: cred.fsgid,
     };
@@ -129,7 +129,7 @@ pub fn new_attr(dir: &dyn Inode, kind: FileType, mode: Mode, cred: &Cred) -> Res
     }
     let set_group_exec = Mode::SETGID | Mode::GROUP_EXEC;
     let foreign = !cred.in_group(attr.gid) && !cred.capable(Capabilities::FSETID);
-    if kind != FileType::Directory && attr.mode.contains(set_group_exec) && foreign {
+    if kind != FileType::Directory && mode.wanted.contains(set_group_exec) && foreign {
         attr.mode -= Mode::SETGID;
     }
     Ok(attr)

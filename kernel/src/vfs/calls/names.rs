@@ -19,7 +19,7 @@ fn make(cx: &Context, dir: Fd, path: UserAddr, mode: u32, node: NewNode<'_>) -> 
     let parent = start.parent(&text)?;
     let name = namei::new_name(&parent, node.kind())?;
     let mode = match node {
-        NewNode::Symlink(_) => Mode::from_bits_truncate(0o777),
+        NewNode::Symlink(_) => Mode::from_bits_truncate(0o777).into(),
         // mkdir knows no set-id bits of its own.
         NewNode::Directory => cx.task().fs().masked(Mode::from_bits_truncate(mode & 0o1777)),
         _ => cx.task().fs().masked(Mode::from_bits_truncate(mode)),

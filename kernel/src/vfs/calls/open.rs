@@ -37,7 +37,7 @@ fn open_with(cx: &Context, dir: Fd, path: UserAddr, how: OpenHow) -> Result<usiz
     let text = path.read_path()?;
     let Start { walk, start } = Start::new(cx, dir, &text)?;
     let how = OpenHow {
-        mode: cx.task().fs().masked(how.mode),
+        mode: cx.task().fs().masked(how.mode.wanted),
         ..how
     };
     let file = open::open(Some(cx), &walk, &start, &text, &how)?;
@@ -54,7 +54,7 @@ pub fn sys_openat(cx: &Context, dir: Fd, path: UserAddr, flags: u32, mode: u32) 
         path,
         OpenHow {
             flags,
-            mode: Mode::from_bits_truncate(mode),
+            mode: Mode::from_bits_truncate(mode).into(),
             resolve: WalkFlags::empty(),
         },
     )
@@ -112,7 +112,7 @@ pub fn sys_openat2(cx: &Context, dir: Fd, path: UserAddr, how: UserAddr, size: u
         path,
         OpenHow {
             flags: flags | OpenFlags::LARGEFILE,
-            mode,
+            mode: mode.into(),
             resolve,
         },
     )
