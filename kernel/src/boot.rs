@@ -97,6 +97,8 @@ pub struct Mounted {
     pub fs_type: String,
     /// Its device number.
     pub dev: DevT,
+    /// Nothing on it may change, by wish or because it cannot.
+    pub read_only: bool,
 }
 
 /// Mounts the root file system: one of `types` (all that take block devices, if none is named) on `root`.
@@ -115,8 +117,24 @@ pub fn mount_root(cx: &Context, root: &str, types: &[String], options: &str, fla
         types.to_vec()
     };
     let device = root_device(root);
+    let mut result = mount_one_of(cx, &named, device, options, flags);
+    // As Linux: what cannot be written is still a root to be read.
+    if result.is_err() && !flags.contains(MountFlags::READ_ONLY) && device.is_some() {
+        let readable = mount_one_of(cx, &named, device, options, flags | MountFlags::READ_ONLY);
+        result = readable.or(result);
+    }
+    result
+}
+
+fn mount_one_of(
+    cx: &Context,
+    types: &[String],
+    device: Option<DevT>,
+    options: &str,
+    flags: MountFlags,
+) -> Result<Mounted> {
     let mut last = if device.is_none() { Errno::ENXIO } else { Errno::ENODEV };
-    for name in &named {
+    for name in types {
         let Ok(kind) = registry::find(name.as_bytes()) else {
             last = Errno::ENODEV;
             continue;
@@ -137,6 +155,7 @@ pub fn mount_root(cx: &Context, root: &str, types: &[String], options: &str, fla
                 return Ok(Mounted {
                     fs_type: kind.name().to_string(),
                     dev: mounted.fs().dev(),
+                    read_only: source.read_only,
                 });
             }
             Err(error) => last = error,

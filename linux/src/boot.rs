@@ -130,7 +130,7 @@ fn mount_root(cx: &Context, params: &Params) {
     }
     match kernel::boot::mount_root(cx, root, &params.root_fs_types, &params.root_flags, flags) {
         Ok(mounted) => {
-            let access = if params.root_writable { "" } else { " readonly" };
+            let access = if mounted.read_only { " readonly" } else { "" };
             log::info!(
                 "VFS: Mounted root ({} filesystem){access} on device {}:{}.",
                 mounted.fs_type,

@@ -127,7 +127,7 @@ impl Inode {
             return Err(Errno::ENAMETOOLONG);
         }
         self.fs.require_space()?;
-        self.retry(|| {
+        self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, change::ADD_CREDITS + NEW_CREDITS + ORPHAN_CREDITS)?;
             if self.nlink() == 0 {
                 return Err(Errno::ENOENT);
@@ -157,18 +157,6 @@ impl Inode {
         })
     }
 
-    /// When space ran out, what commits can free is waited for, once.
-    fn retry<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        match attempt() {
-            Err(Errno::ENOSPC) => {
-                self.fs.bury()?;
-                self.fs.journal.commit(self.fs.journal.running())?;
-                attempt()
-            }
-            other => other,
-        }
-    }
-
     fn fill_node(&self, tx: &mut Tx<'_>, inode: &Inode, node: &NewNode<'_>) -> Result<()> {
         match node {
             NewNode::Directory => change::init(tx, inode, self.number()),
@@ -189,7 +177,7 @@ impl Inode {
     pub(crate) fn make_unnamed(&self, attr: NewAttr) -> Result<Arc<Inode>> {
         self.fs.bury()?;
         self.require_names_change(false)?;
-        self.retry(|| {
+        self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, NEW_CREDITS + ORPHAN_CREDITS)?;
             let inode = tx.new_inode(self, &NewNode::Regular, attr, 0)?;
             tx.orphan_add(&inode)?;
@@ -203,7 +191,7 @@ impl Inode {
         target.require_removable()?;
         target.require_link_room()?;
         self.fs.require_space()?;
-        self.retry(|| {
+        self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, change::ADD_CREDITS + ORPHAN_CREDITS)?;
             if self.nlink() == 0 {
                 return Err(Errno::ENOENT);
@@ -266,7 +254,7 @@ impl Inode {
         if flags.contains(RenameFlags::EXCHANGE) {
             return self.exchange(old, to, new);
         }
-        self.retry(|| self.try_rename(old, to, new, flags))
+        self.fs.retry(|| self.try_rename(old, to, new, flags))
     }
 
     fn try_rename(&self, old: &[u8], to: &Inode, new: &[u8], flags: RenameFlags) -> Result<()> {

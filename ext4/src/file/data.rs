@@ -339,10 +339,22 @@ impl Ext4 {
         self.counters.promise(count, keep)
     }
 
-    /// Makes everything available that is free but for a commit.
+    /// Makes everything available that is free but for a commit, or belongs to files without names whose data has not been written yet.
     pub(crate) fn reclaim(&self) -> Result<()> {
+        self.drop_nameless_dirt();
         self.bury()?;
         self.wait_for_space()
+    }
+
+    /// Tries again, once, when space ran out and more has become available. Not inside a transaction.
+    pub(crate) fn retry<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        match attempt() {
+            Err(Errno::ENOSPC) => {
+                self.reclaim()?;
+                attempt()
+            }
+            other => other,
+        }
     }
 
     /// Makes what was freed available: it is when a commit has written that.

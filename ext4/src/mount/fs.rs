@@ -120,7 +120,7 @@ impl FileSystem for Ext4 {
         match (was_read_only, source.read_only) {
             (true, false) => {
                 if self.device.is_read_only() {
-                    return Err(Errno::EROFS);
+                    return Err(Errno::EACCES);
                 }
                 features::check_writable(&self.geometry, &self.name)?;
                 self.start_writing()?;

@@ -42,7 +42,7 @@ pub struct Mounting {
 /// Mounts. The options are those of `source`.
 ///
 /// # Errors
-/// `EINVAL` when it is no file system of this kind, or for an option; `EROFS` when it cannot be written to; `EUCLEAN` when it is damaged.
+/// `EINVAL` when it is no file system of this kind, or for an option; `EACCES` when the device cannot be written to, `EROFS` when its contents cannot; `EUCLEAN` when it is damaged.
 pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     let name = what.name.clone();
     let mut raw = vec![0; SUPER_LEN];
@@ -69,7 +69,7 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     let read_only = source.read_only;
     if !read_only {
         if what.device.is_read_only() {
-            return Err(Errno::EROFS);
+            return Err(Errno::EACCES);
         }
         features::check_writable(&geometry, &name)?;
     }

@@ -168,7 +168,7 @@ impl Inode {
         if value.is_some() {
             self.fs.require_space()?;
         }
-        let attempt = || {
+        self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, SET_CREDITS)?;
             if matches!(index, ACL_ACCESS | ACL_DEFAULT) {
                 acl::set(&mut tx, self, index, value)?;
@@ -177,14 +177,7 @@ impl Inode {
             }
             self.core.lock().ctime = Timespec::now();
             tx.write_inode(self)
-        };
-        match attempt() {
-            Err(Errno::ENOSPC) => {
-                self.fs.journal.commit(self.fs.journal.running())?;
-                attempt()
-            }
-            other => other,
-        }
+        })
     }
 
     /// The same by number, inside a transaction. The caller stores the inode.
