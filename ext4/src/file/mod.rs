@@ -151,10 +151,7 @@ impl Inode {
             synced?;
         }
         self.store()?;
-        if self.fs.has_journal {
-            self.fs.device.flush()?;
-        }
-        self.fs.journal.commit(self.tid())
+        self.fs.journal.commit_with_data(self.tid())
     }
 }
 
