@@ -35,14 +35,19 @@ fn work(journal: &Journal, worker: u64, rounds: u32, acknowledged: &AtomicU32) {
             return;
         };
         for number in blocks.clone() {
-            let buffer = journal.buffers().get(number).unwrap();
+            // What was forgotten cannot be read any more from a disk that has stopped.
+            let Ok(buffer) = journal.buffers().get(number) else {
+                return;
+            };
             let count = |bytes: &mut [u8]| bytes[64..68].copy_from_slice(&round.to_le_bytes());
             if handle.modify(&buffer, count).is_err() {
                 return;
             }
         }
         // A block that all fight for.
-        let shared = journal.buffers().get(600).unwrap();
+        let Ok(shared) = journal.buffers().get(600) else {
+            return;
+        };
         if handle
             .modify(&shared, |bytes| bytes[worker as usize] = round as u8)
             .is_err()
@@ -69,6 +74,15 @@ fn work(journal: &Journal, worker: u64, rounds: u32, acknowledged: &AtomicU32) {
     }
 }
 
+/// Set when this goes, in a failure too: nobody waits for what would go on for ever.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn stress(with_thread: bool, stop: Option<u64>) {
     let features = feature_sets()[(stop.unwrap_or(3) % 8) as usize];
     let device = FaultDevice::new(formatted(u32::MAX - 20));
@@ -84,6 +98,7 @@ fn stress(with_thread: bool, stop: Option<u64>) {
     let acknowledged: Vec<AtomicU32> = (0..WORKERS).map(|_| AtomicU32::new(0)).collect();
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
+        let end = SetAtEnd(&ended);
         let ticker = scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
                 journal.tick();
@@ -97,7 +112,7 @@ fn stress(with_thread: bool, stop: Option<u64>) {
             })
             .collect();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
-        ended.store(true, Ordering::Relaxed);
+        drop(end);
         ticker.join().unwrap();
     });
     let closed = journal.close();
