@@ -28,7 +28,8 @@ pub(crate) fn signals() -> [i32; 7] {
     SIGNALS
 }
 
-fn guest_sigmask() -> u64 {
+/// What is blocked while guest code runs.
+pub(crate) fn guest_sigmask() -> u64 {
     SIGNALS
         .iter()
         .fold(u64::MAX, |mask, signal| mask & !(1 << (signal - 1)))

@@ -1,14 +1,16 @@
 //! The host calls of this room, each behind a function that cannot be used wrongly.
 
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arch_um::Errno;
 
 /// The last host error of this thread.
 pub(crate) fn errno() -> Errno {
-    Errno::from_host(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    from_io(io::Error::last_os_error())
 }
 
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
@@ -36,6 +38,48 @@ pub(crate) fn memfd(name: &std::ffi::CStr, len: u64) -> Result<OwnedFd, Errno> {
     // SAFETY: plain call on our own descriptor.
     check(unsafe { libc::ftruncate(fd.as_raw_fd(), len as libc::off_t) } as libc::c_long)?;
     Ok(fd)
+}
+
+/// A program in a memfd that nobody can change any more, close-on-exec. `EACCES`: the host forbids it (`vm.memfd_noexec`).
+pub(crate) fn sealed_program(name: &std::ffi::CStr, bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    const MFD_EXEC: u32 = 0x10;
+    let create = |flags: u32| {
+        let flags = flags | libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name is a C string; the result is a fresh descriptor.
+        unsafe {
+            let fd = check(libc::memfd_create(name.as_ptr(), flags) as libc::c_long)?;
+            Ok(File::from_raw_fd(fd as i32))
+        }
+    };
+    let mut file = match create(MFD_EXEC) {
+        // Hosts older than 6.3 do not know the flag; all memfds can be run there.
+        Err(Errno::EINVAL) => create(0)?,
+        other => other?,
+    };
+    file.write_all(bytes).map_err(from_io)?;
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: plain call on our own descriptor.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } as libc::c_long)?;
+    Ok(file.into())
+}
+
+/// A program in a file without a name in `$TMPDIR` or /tmp, open for reading, close-on-exec.
+pub(crate) fn nameless_program(bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(0o700)
+        .custom_flags(libc::O_TMPFILE)
+        .open(std::env::temp_dir())
+        .map_err(from_io)?;
+    file.write_all(bytes).map_err(from_io)?;
+    // What is open for writing cannot be run.
+    let readable = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(from_io)?;
+    Ok(readable.into())
+}
+
+fn from_io(error: io::Error) -> Errno {
+    Errno::from_host(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// A pair of connected sockets (`SOCK_SEQPACKET`, so that one message stays one), close-on-exec.

@@ -1,6 +1,7 @@
 //! The stub image: the bytes of `stub.s`, and the addresses of its instructions.
 //!
-//! It lies in this executable as constant data and is copied to `Layout::code` of the zygote, from which all stubs inherit it.
+//! It lies in this executable as constant data, and is handed to the host as a program of its own (program.rs), which maps itself to
+//! `Layout::code`.
 
 use crate::Layout;
 
@@ -22,13 +23,13 @@ macro_rules! labels {
 }
 
 labels! {
-    skas_stub_start skas_stub_handler skas_stub_command skas_stub_return skas_stub_init skas_stub_call skas_ip_called skas_stub_mask skas_stub_region_size skas_stub_end
+    skas_stub_start skas_stub_handler skas_stub_command skas_stub_return skas_stub_entry skas_stub_call skas_ip_called skas_stub_mask skas_stub_region_size skas_stub_end
     skas_ip_wake skas_ip_park skas_ip_trap skas_ip_recvmsg skas_ip_mmap skas_ip_munmap skas_ip_mprotect skas_ip_mremap skas_ip_madvise
     skas_ip_set_fs skas_ip_set_gs skas_ip_sigreturn skas_ip_clone skas_ip_pdeathsig skas_ip_getppid skas_ip_dup2 skas_ip_last_wake
     skas_ip_exit skas_ip_exit_group skas_ip_map_region skas_ip_dontfork skas_ip_close
 }
 
-/// The bytes to place at `layout.code`, whole pages.
+/// The bytes that belong at `layout.code`, whole pages.
 pub(crate) fn bytes(layout: &Layout) -> Vec<u8> {
     let len = (skas_stub_end(layout) - layout.code) as usize;
     // SAFETY: the labels bound constant data of this executable.

@@ -435,9 +435,43 @@ skas_stub_call:
 skas_ip_called:
     ud2
 
-# The first steps of the zygote, before the filter: run the host calls listed in the region, the last of which installs it.
-    .globl skas_stub_init
+# The entry of the program (program.rs), wherever its file is loaded; r15 = there, the page before holds the header and what we need.
+# Descriptors: 0 = control socket, 1 = the program's file, 2 = the region. Nothing but registers is used: the stack may lie where the
+# code belongs.
+    .globl skas_stub_entry
+skas_stub_entry:
+    lea r15, [rip + skas_stub_start]
+    mov edi, 1
+    mov esi, 9
+    mov eax, 157
+    syscall
+    mov eax, 110
+    syscall
+    cmp eax, [r15 - 0xe00]
+    jne skas_stub_die
+    mov rdi, [r15 - 0xdf8]
+    mov rsi, [r15 - 0xdf0]
+    mov edx, 5
+    mov r10d, 0x12
+    mov r8d, 1
+    mov r9d, 4096
+    mov eax, 9
+    syscall
+    cmp rax, rdi
+    jne skas_stub_die
+    lea rbp, [rip + skas_stub_init]
+    sub rbp, r15
+    add rbp, rax
+    mov rbx, [r15 - 0xde8]
+    mov rdi, rbx
+    mov r8d, 2
+    jmp skas_stub_map_region
+
+# The first steps of the zygote, at the code's own place: run the host calls listed in the region (setup.rs). With a filter, its
+# installation is the last of them. rax = address of the region or error.
 skas_stub_init:
+    cmp rax, rbx
+    jne skas_stub_die
     mov r13d, [rbx + 0x80]
     lea rbp, [rbx + 0x200]
 4:

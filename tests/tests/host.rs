@@ -70,10 +70,46 @@ fn a_sandbox_that_denies_both_ways_of_catching_guests_is_named() {
 
 #[test]
 fn calls_that_old_hosts_and_sandboxes_lack_are_done_without() {
-    // getrandom, statx, openat2, close_range, pidfd_open, pidfd_getfd, clone3, membarrier, rseq, sched_setaffinity, setsid
-    for call in [318, 332, 437, 436, 434, 438, 435, 324, 334, 203, 112] {
+    // getrandom, statx, openat2, close_range, pidfd_open, pidfd_getfd, clone3, membarrier, rseq, sched_setaffinity, setsid, execveat
+    for call in [318, 332, 437, 436, 434, 438, 435, 324, 334, 203, 112, 322] {
         works(denied(ENOSYS, &[call]), &format!("call {call} denied"));
     }
+}
+
+#[test]
+fn a_host_that_forbids_programs_in_memory_runs_ours_from_the_directory_for_temporary_files() {
+    // vm.memfd_noexec belongs to the namespace of process numbers, so one of our own can have it.
+    let strict = |setup: &str| {
+        let script = format!("echo 2 > /proc/sys/vm/memfd_noexec && {setup} && exec \"$@\"");
+        [
+            "unshare",
+            "--pid",
+            "--mount",
+            "--fork",
+            "--mount-proc",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ]
+        .map(String::from)
+    };
+    let allowed = std::process::Command::new("unshare")
+        .args(&strict("true")[1..])
+        .arg("true")
+        .output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no namespace of process numbers with vm.memfd_noexec here");
+        return;
+    }
+    for backend in Backend::ALL {
+        works(guest().arg(backend.option()).under(strict("true")), "vm.memfd_noexec=2");
+    }
+    refused(
+        guest().under(strict("mount -t tmpfs -o noexec none /mnt && export TMPDIR=/mnt")),
+        "vm.memfd_noexec=2, TMPDIR on a noexec mount",
+        &["vm.memfd_noexec", "noexec", "TMPDIR"],
+    );
 }
 
 #[test]
