@@ -201,6 +201,21 @@ impl Inode {
     }
 }
 
+/// All names of a directory but the dots, in no order.
+pub(crate) fn all_names(dir: &Inode) -> Result<Vec<Name>> {
+    if dir.has(Flags::INLINE_DATA) {
+        return Ok(inline_entries(dir)?.split_off(2));
+    }
+    let mut names = Vec::new();
+    for at in 0..blocks(&dir.fs, dir) {
+        if dir.has(Flags::INDEX) && (at == 0 || index::is_node(&dir.fs, &dir.fs.meta.read(), dir, at)?) {
+            continue;
+        }
+        names.append(&mut dir.names_in(at)?);
+    }
+    Ok(names)
+}
+
 /// All names of a directory that lies in its inode, the dots first.
 pub(crate) fn inline_entries(dir: &Inode) -> Result<Vec<Name>> {
     let bytes = dir.inline_data()?;

@@ -17,6 +17,11 @@ use crate::{Errno, Result};
 
 /// Most links of a file, and of a directory before its count stops counting.
 const LINK_MAX: u32 = 65000;
+/// How a directory's count of links is told: "too many to count" as one.
+pub(crate) fn shown_links(count: u32) -> u32 {
+    if count > LINK_MAX { 1 } else { count }
+}
+
 /// Blocks that making an inode changes beside the name.
 const NEW_CREDITS: u32 = 20;
 
@@ -55,9 +60,8 @@ impl Inode {
             return;
         }
         core.nlink += 1;
-        // "Too many to count" is told as one.
-        if self.is_dir() && core.nlink > LINK_MAX {
-            core.nlink = 1;
+        if self.is_dir() {
+            core.nlink = shown_links(core.nlink);
         }
     }
 

@@ -68,7 +68,7 @@ impl Tx<'_> {
 
 impl Ext4 {
     /// What the list on the disk holds: the head first. Stops at nonsense.
-    fn read_orphans(&self) -> Result<Vec<u32>> {
+    pub(crate) fn read_orphans(&self) -> Result<Vec<u32>> {
         let (block, at) = self.geometry.super_place();
         let mut next = self.buffers.get(block)?.read(|bytes| get32(bytes, at + 0xe8));
         let mut list = Vec::new();

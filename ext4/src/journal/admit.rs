@@ -52,9 +52,14 @@ impl Log {
         if state.locked {
             return Ok(Err(Obstacle::Locked));
         }
-        let (largest, free, tid) = (self.largest(), state.ring.free(), state.next_tid());
+        let (free, tid) = (state.ring.free(), state.next_tid());
+        let largest = self.limit(state);
         let running = state.running.get_or_insert_with(|| Running::new(tid));
         let need = running.cost_with(&self.format, credits);
+        if need > largest && state.whole == Some(running.tid) {
+            log::error!("{JBD2}{}: the log has no room for its fast commits", self.name);
+            return Err(Errno::ENOSPC);
+        }
         if need > largest {
             return Ok(Err(Obstacle::Full(running.tid)));
         }
@@ -64,6 +69,15 @@ impl Log {
         running.handles += 1;
         running.promised += credits;
         Ok(Ok(running.tid))
+    }
+
+    /// The largest that the running transaction may get.
+    fn limit(&self, state: &State) -> u32 {
+        if state.whole == Some(state.next_tid()) {
+            state.ring.size()
+        } else {
+            self.largest()
+        }
     }
 
     /// Waits until `done` holds of the state.
@@ -96,7 +110,7 @@ impl Log {
 
     fn try_extend(&self, state: &mut State, credits: u32) -> Result<()> {
         state.check()?;
-        let (largest, free, locked) = (self.largest(), state.ring.free(), state.locked);
+        let (largest, free, locked) = (self.limit(state), state.ring.free(), state.locked);
         let running = state.running.as_mut().ok_or(Errno::EROFS)?;
         // A transaction that is waited for should end, not grow.
         if locked || running.cost_with(&self.format, credits) > largest.min(free) {
@@ -110,7 +124,7 @@ impl Log {
     fn pay(&self, state: &mut State, credits: &mut u32, count: u32) -> Result<()> {
         if *credits < count {
             let more = count - *credits;
-            let room = self.largest().min(state.ring.free());
+            let room = self.limit(state).min(state.ring.free());
             let running = state.running.as_mut().ok_or(Errno::EROFS)?;
             if running.cost_with(&self.format, more) > room {
                 log::error!("{JBD2}{}: a handle has run out of credits", self.name);

@@ -3,9 +3,10 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::fast_commit::FastCommits;
+use super::fast_commit::FastCommit;
 use crate::device::BlockDevice;
 use crate::{Errno, Result};
 
@@ -35,8 +36,11 @@ pub struct Config<'a> {
     pub commit_interval: Duration,
     /// What happens when ordered data cannot be written (`data_err=`).
     pub data_errors: DataErrors,
-    /// Applies fast commits found in the journal. `None`: such a journal is refused before anything is written.
-    pub fast_commits: Option<&'a mut dyn FastCommits>,
+    /// Where fast commits found in the journal go, in the order of writing. `None`: such a journal is refused before anything is written.
+    ///
+    /// Who gets some applies them in handles and then commits: the first transaction takes the place of the fast commits, which stay in the journal until
+    /// then. So all of them or none are there after a crash; that transaction may fill the whole log and is never committed to make room.
+    pub fast_commits: Option<&'a mut Vec<FastCommit>>,
     /// Told once when the journal aborts by itself, by the thread that noticed, with no lock of the journal held: `errors=` is the file system's affair. It may
     /// not wait for the journal.
     pub on_abort: Box<dyn Fn(Errno) + Send + Sync>,

@@ -1,6 +1,7 @@
 //! Fast commits: what Linux writes between two full commits, as changes of inodes instead of blocks.
 //!
-//! We write none, but a disk may come with some. They are parsed here and handed to the file system, which alone can apply them. The area is a
+//! We write none, but a disk may come with some. They are parsed here and handed to the file system, which alone can apply them
+//! ([`Config::fast_commits`](super::Config::fast_commits)). The area is a
 //! sequence of little-endian records (type, length, value); a `TAIL` with a checksum ends each commit, and what follows the last good tail is ignored.
 
 use alloc::vec::Vec;
@@ -67,13 +68,6 @@ pub struct Link {
     pub inode: u32,
     /// The name, without a NUL.
     pub name: Vec<u8>,
-}
-
-/// Who can apply fast commits.
-pub trait FastCommits {
-    /// Applies the records in order; called once, after the ordinary replay, before the journal is marked clean. What it writes must be on
-    /// the device (not necessarily flushed) when it returns; it may run again after a crash, so it must be idempotent.
-    fn apply(&mut self, records: &[FastCommit]) -> Result<()>;
 }
 
 /// The records of all complete fast commits on top of the full commits before `tid`. Writes nothing.

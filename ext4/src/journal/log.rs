@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) home: BTreeMap<u64, Pending>,
     /// Blocks that are being written home now.
     pub(super) in_flight: BTreeSet<u64>,
+    /// The transaction that takes the place of the fast commits in the journal: it may fill the log, but never be committed for want of room.
+    pub(super) whole: Option<Tid>,
 }
 
 /// Whether handles may begin.
@@ -153,19 +155,30 @@ impl Log {
         let area = Area::new(device, block_size, superblock.blocks(), config.map)?;
         let writable = !area.device().is_read_only() && !buffers.device().is_read_only();
 
-        let (mut recovery, mut next) = (Recovery::default(), superblock.sequence().wrapping_add(1));
+        let mut found = Found {
+            recovery: Recovery::default(),
+            next: superblock.sequence().wrapping_add(1),
+            head: superblock.extent().first,
+        };
         let dirty = superblock.start() != 0;
         if dirty {
             if !writable {
                 log::error!("{JBD2}{}: write access unavailable, cannot proceed", config.name);
                 return Err(Errno::EROFS);
             }
-            (recovery, next) = recover(&buffers, &area, &superblock, &mut config)?;
+            found = recover(&buffers, &area, &superblock, &mut config)?;
         }
-        let first = superblock.extent().first;
-        superblock.set_tail(0, next, first);
-        superblock.adopt(config.features);
-        // The end of the journal is the log's again: we write no fast commits.
+        let Found { recovery, next, head } = found;
+        let whole = (recovery.fast_commits > 0).then_some(next);
+        if whole.is_some() {
+            // A log without transactions, with the fast commits still behind it.
+            superblock.set_tail(head, next, head);
+            superblock.keep();
+        } else {
+            superblock.set_tail(0, next, head);
+            superblock.adopt(config.features);
+        }
+        // Without fast commits the end of the journal is the log's again: we write none.
         let extent = superblock.extent();
         let log = Log {
             format: superblock.format(block_size),
@@ -178,9 +191,10 @@ impl Log {
                     locked: false,
                     committing: None,
                     committed: next.wrapping_sub(1),
-                    ring: Ring::new(extent),
+                    ring: Ring::new(extent, head),
                     home: BTreeMap::new(),
                     in_flight: BTreeSet::new(),
+                    whole,
                 },
             ),
             superblock: SpinLock::new(&order::LEAF, superblock),
@@ -338,18 +352,22 @@ impl Log {
     }
 }
 
-/// Replays a journal that was not unmounted cleanly: what was done, and the next free transaction number.
-fn recover(
-    buffers: &BufferCache,
-    area: &Area,
-    superblock: &Superblock,
-    config: &mut Config<'_>,
-) -> Result<(Recovery, Tid)> {
+/// What a journal held.
+struct Found {
+    recovery: Recovery,
+    /// The next transaction.
+    next: Tid,
+    /// Its place in the log.
+    head: u32,
+}
+
+/// Replays a journal that was not unmounted cleanly.
+fn recover(buffers: &BufferCache, area: &Area, superblock: &Superblock, config: &mut Config<'_>) -> Result<Found> {
     let block_size = buffers.block_size();
     let fs_blocks = config.fs_blocks.min(buffers.device().len() / block_size as u64);
     let replay = Replay::new(area, superblock, superblock.format(block_size), fs_blocks);
     let scan = replay.scan()?;
-    let records = fast_commit::scan(area, superblock.extent(), block_size, scan.end).inspect_err(|error| {
+    let mut records = fast_commit::scan(area, superblock.extent(), block_size, scan.end).inspect_err(|error| {
         log::error!("{JBD2}{}: fast commits cannot be read: {error}", config.name);
     })?;
     if !records.is_empty() && config.fast_commits.is_none() {
@@ -361,13 +379,21 @@ fn recover(
         return Err(Errno::EOPNOTSUPP);
     }
     let mut recovery = replay.run(&scan, buffers)?;
-    if let Some(apply) = config.fast_commits.as_deref_mut().filter(|_| !records.is_empty()) {
-        apply.apply(&records)?;
-        buffers.device().flush()?;
+    if let Some(taker) = config.fast_commits.as_deref_mut().filter(|_| !records.is_empty()) {
         recovery.fast_commits = records.len() as u64;
+        taker.append(&mut records);
+        return Ok(Found {
+            recovery,
+            next: scan.end,
+            head: scan.head,
+        });
     }
-    // One number is left out, so that nothing of an incomplete transaction in the log can be taken for the next one.
-    Ok((recovery, scan.end.wrapping_add(1)))
+    Ok(Found {
+        recovery,
+        // One number is left out, so that nothing of an incomplete transaction in the log can be taken for the next one.
+        next: scan.end.wrapping_add(1),
+        head: superblock.extent().first,
+    })
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

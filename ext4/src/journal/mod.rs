@@ -40,7 +40,7 @@ mod transaction;
 mod turn;
 
 pub use config::{Barrier, Checksums, CommitOrder, Config, DEFAULT_COMMIT_INTERVAL, DataErrors, Features, Numbers};
-pub use fast_commit::{FastCommit, FastCommits, Link};
+pub use fast_commit::{FastCommit, Link};
 pub use handle::Handle;
 
 use alloc::boxed::Box;
@@ -83,7 +83,7 @@ pub struct Recovery {
     pub replayed: u64,
     /// Blocks left alone because the same or a later transaction had revoked them.
     pub revoked: u64,
-    /// Fast commits applied.
+    /// Records of fast commits found.
     pub fast_commits: u64,
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Replay<'a> {
 pub(super) struct Scan {
     /// The first transaction that is not complete.
     pub(super) end: Tid,
+    /// Its place in the log.
+    pub(super) head: u32,
     /// Transaction `end` has a commit block that does not fit its blocks, and others follow: not a crash but corruption.
     corrupt: bool,
 }
@@ -81,6 +83,7 @@ impl<'a> Replay<'a> {
         let mut data = self.area.reader();
         let mut scan = Scan {
             end: self.sequence,
+            head: self.start,
             corrupt: false,
         };
         let (mut sum, mut last_time, mut doubtful) = (!0, 0, false);
@@ -92,6 +95,7 @@ impl<'a> Replay<'a> {
                     if !doubtful && self.format.commit_is_true(met.block, sum) {
                         (sum, last_time) = (!0, time);
                         scan.end = met.tid.wrapping_add(1);
+                        scan.head = met.next;
                         return Ok(Step::NextTransaction);
                     }
                     if time >= last_time && doubtful {

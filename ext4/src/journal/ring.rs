@@ -32,10 +32,11 @@ struct Logged {
 }
 
 impl Ring {
-    pub(super) fn new(extent: Extent) -> Ring {
+    /// An empty log that will be written from block `head` on.
+    pub(super) fn new(extent: Extent, head: u32) -> Ring {
         Ring {
             extent,
-            head: extent.first,
+            head,
             used: 0,
             transactions: VecDeque::new(),
         }
@@ -152,11 +153,12 @@ mod tests {
 
     #[test]
     fn room_comes_back_in_order_and_the_head_wraps() {
-        let mut ring = Ring::new(Extent {
+        let extent = Extent {
             first: 1,
             end: 11,
             fast: (0, 0),
-        });
+        };
+        let mut ring = Ring::new(extent, 1);
         assert_eq!(ring.push(u32::MAX, 4), 1);
         assert_eq!(ring.push(0, 4), 5);
         assert_eq!((ring.free(), ring.tail()), (2, Some((1, u32::MAX))));

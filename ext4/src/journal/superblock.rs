@@ -257,6 +257,12 @@ impl Superblock {
         self.put(ERROR, error as u32);
     }
 
+    /// Keeps everything as it is, fast commits too, but for what the log needs to be written to.
+    pub(super) fn keep(&mut self) {
+        let incompat = self.incompat() | REVOKE;
+        self.put(INCOMPAT, incompat);
+    }
+
     /// Makes an empty journal one with these features. A journal of version 1 becomes version 2, as revoke records need.
     pub(super) fn adopt(&mut self, wanted: Features) {
         if self.is_v1() {

@@ -230,6 +230,20 @@ impl Geometry {
         )
     }
 
+    /// `first..first+count`, which lies inside, by groups: group, place in it, length.
+    pub(crate) fn pieces(&self, first: u64, count: u64) -> impl Iterator<Item = (u32, u32, u32)> + use<'_> {
+        let (mut at, end) = (first, first + count);
+        core::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let (number, offset) = self.group_of(at);
+            let len = (end - at).min(u64::from(self.group_len(number) - offset)) as u32;
+            at += u64::from(len);
+            Some((number, offset, len))
+        })
+    }
+
     /// Whether `first..first+count` lies inside.
     pub(crate) fn holds(&self, first: u64, count: u64) -> bool {
         first > u64::from(self.first_data_block) && first.checked_add(count).is_some_and(|end| end <= self.blocks)

@@ -45,7 +45,8 @@ pub(crate) const INHERITED: Flags = Flags::from_bits_retain(
 
 /// Bytes of `i_block`.
 pub(crate) const BLOCK_LEN: usize = 60;
-const BLOCK_AT: usize = 0x28;
+/// Where it begins.
+pub(crate) const BLOCK_AT: usize = 0x28;
 /// Where the classic inode ends.
 pub(crate) const OLD_SIZE: usize = 128;
 

@@ -1,5 +1,6 @@
 //! Block maps of ext2 and ext3: twelve direct blocks, then trees of one, two and three levels (ext4 disk layout, "Direct/Indirect Block Addressing").
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -216,17 +217,20 @@ fn holder_of(tx: &mut Tx<'_>, inode: &Inode, way: &Place, near: u64) -> Result<O
     Ok(holder)
 }
 
-/// Frees some blocks of `from..to` that lie below one pointer block; returns where to go on.
-pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, most: u64) -> Result<u64> {
+/// Takes some blocks of `from..to` that lie below one pointer block out of the map: where to go on, and the blocks, which are the caller's now.
+pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, most: u64) -> Result<(u64, Vec<Run>)> {
     let fs = tx.fs;
     let size = fs.block_size();
-    let Ok(way) = place(size, from) else { return Ok(to) };
+    let Ok(way) = place(size, from) else {
+        return Ok((to, Vec::new()));
+    };
     // Walk down; a missing pointer skips all that would be below it.
     let mut holders: Vec<Arc<Buffer>> = Vec::new();
     let mut block = root_pointer(inode, way.slots[0]);
     for depth in 1..way.len {
         if block == 0 {
-            return Ok(from + span(size, way.len, depth - 1) - offset_below(size, &way, depth));
+            let next = from + span(size, way.len, depth - 1) - offset_below(size, &way, depth);
+            return Ok((next, Vec::new()));
         }
         let buffer = fs.file_block(block)?;
         block = pointer(&buffer, way.slots[depth]);
@@ -253,8 +257,7 @@ pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, mo
         }
         seen += 1;
     }
-    let freed: u64 = runs.iter().map(|run| u64::from(run.count)).sum();
-    if freed > 0 {
+    if !runs.is_empty() {
         let clear = |bytes: &mut [u8]| {
             (last..last + seen as usize).for_each(|slot| put32(bytes, slot * 4, 0));
         };
@@ -262,12 +265,8 @@ pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, mo
             Some(buffer) => tx.modify(buffer, clear)?,
             None => clear(&mut inode.core.lock().block),
         }
-        let kind = inode.freed_kind();
-        for run in &runs {
-            tx.free(run.first, u64::from(run.count), kind)?;
-        }
     }
-    let mut blocks = freed;
+    let mut pointers = 0;
     // Pointer blocks that hold nothing any more go too, from below.
     for depth in (0..holders.len()).rev() {
         if !holders[depth].read(|bytes| bytes.iter().all(|&byte| byte == 0)) {
@@ -276,9 +275,31 @@ pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, mo
         let above = depth.checked_sub(1).map(|above| holders[above].clone());
         set_pointer(tx, inode, above.as_ref(), way.slots[depth], 0)?;
         tx.free(holders[depth].block(), 1, Freed::Metadata)?;
-        blocks += 1;
+        pointers += 1;
     }
     let mut core = inode.core.lock();
-    core.sectors = core.sectors.saturating_sub(blocks * (size / 512));
-    Ok(from + seen)
+    core.sectors = core.sectors.saturating_sub(pointers * (size / 512));
+    drop(core);
+    Ok((from + seen, runs))
+}
+
+/// All pointer blocks. `EUCLEAN` for a map that meets itself.
+pub(crate) fn pointer_blocks(fs: &Ext4, inode: &Inode) -> Result<BTreeSet<u64>> {
+    let mut seen = BTreeSet::new();
+    // Blocks and how many levels lie below them.
+    let mut open: Vec<(u64, u32)> = (0..3)
+        .map(|level| (root_pointer(inode, 12 + level as usize), level))
+        .filter(|(block, _)| *block != 0)
+        .collect();
+    while let Some((block, below)) = open.pop() {
+        if !seen.insert(block) {
+            return Err(fs.error(format_args!("inode #{}: block {block} used twice", inode.number())));
+        }
+        if below > 0 {
+            let bytes = fs.file_block(block)?.snapshot();
+            let pointers = bytes.chunks_exact(4).map(|raw| u64::from(get32(raw, 0)));
+            open.extend(pointers.filter(|&block| block != 0).map(|block| (block, below - 1)));
+        }
+    }
+    Ok(seen)
 }

@@ -5,6 +5,9 @@
 pub(crate) mod extent;
 pub(crate) mod indirect;
 
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
 use crate::Result;
 use crate::inode::Inode;
 use crate::instance::{Ext4, Meta};
@@ -69,16 +72,42 @@ pub(crate) fn insert(tx: &mut Tx<'_>, inode: &Inode, at: u64, run: Run, kind: Ki
     Ok(())
 }
 
-/// Frees blocks of `from..to`, as many as one small transaction can; returns where to go on, `to` or more at the end.
-pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) -> Result<u64> {
+/// Takes blocks of `from..to` out of the map, as many as one small transaction can: where to go on, `to` or more at the end, and the blocks, which are
+/// used by nobody but not free.
+pub(crate) fn detach_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) -> Result<(u64, Vec<Run>)> {
     let most = match inode.freed_kind() {
         Freed::Data => u64::MAX,
         Freed::Metadata => METADATA_STEP,
     };
-    if inode.has(Flags::EXTENTS) {
-        extent::remove_some(tx, inode, from, to, most)
+    let (next, runs) = if inode.has(Flags::EXTENTS) {
+        let (next, run) = extent::remove_some(tx, inode, from, to, most)?;
+        (next, run.into_iter().collect())
     } else {
-        indirect::remove_some(tx, inode, from, to, most)
+        indirect::remove_some(tx, inode, from, to, most)?
+    };
+    let blocks: u64 = runs.iter().map(|run: &Run| u64::from(run.count)).sum();
+    let mut core = inode.core.lock();
+    core.sectors = core.sectors.saturating_sub(blocks * (tx.fs.block_size() / 512));
+    drop(core);
+    Ok((next, runs))
+}
+
+/// [`detach_some`], and the blocks are freed.
+pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) -> Result<u64> {
+    let (next, runs) = detach_some(tx, inode, from, to)?;
+    let kind = inode.freed_kind();
+    for run in runs {
+        tx.free(run.first, u64::from(run.count), kind)?;
+    }
+    Ok(next)
+}
+
+/// The blocks that hold the map itself, outside of the inode.
+pub(crate) fn structure(fs: &Ext4, inode: &Inode) -> Result<BTreeSet<u64>> {
+    if inode.has(Flags::EXTENTS) {
+        extent::nodes(fs, inode)
+    } else {
+        indirect::pointer_blocks(fs, inode)
     }
 }
 

@@ -12,6 +12,7 @@ use kernel::vfs::{DevT, FileSystem, Inode, StatFs};
 
 use super::features;
 use crate::instance::{Ext4, Worker};
+use crate::journal::Recovery;
 use crate::layout::geometry::MAGIC;
 use crate::{Errno, Result};
 
@@ -19,6 +20,11 @@ use crate::{Errno, Result};
 const PERIOD: Duration = Duration::from_secs(5);
 
 impl Ext4 {
+    /// What the mount brought home from the journal.
+    pub fn recovery(&self) -> Recovery {
+        self.journal.recovery()
+    }
+
     /// Blocks that hold the file system's own structures: `statfs` does not count them, unless `minixdf`.
     fn overhead(&self) -> u64 {
         self.zones.iter().map(|(start, end)| end - start).sum::<u64>() + u64::from(self.geometry.first_data_block)

@@ -1,10 +1,11 @@
 //! From a device to a mounted file system and back.
 //!
 //! * [`options`]: `mount -o`.  * [`features`]: who may mount what.  * [`open`]: reading the super block, starting and ending an instance.
-//! * [`recovery`]: where the journal comes in.  * [`types`]: `ext4`, `ext3`, `ext2` as the VFS knows them.  * [`disk`]: kernel disks as devices.
+//! * [`recovery`]: where the journal comes in.  * [`fast_commit`]: what Linux logged between full commits.  * [`types`]: `ext4`, `ext3`, `ext2` as the VFS knows them.  * [`disk`]: kernel disks as devices.
 //! * [`fs`]: the instance as the VFS sees it.
 
 mod disk;
+mod fast_commit;
 mod features;
 mod fs;
 pub mod open;

@@ -80,6 +80,9 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
         what.device.read(at, &mut raw)?;
         geometry = parse(&raw)?;
     }
+    if !opened.fast_commits.is_empty() {
+        recovery::apply_fast_commits(&buffers, &geometry, &options, &name, &opened)?;
+    }
     let groups = groups::read_all(&geometry, |block| buffers.get(block)).map_err(|text| {
         log::error!("EXT4-fs ({name}): {text}");
         log::error!("EXT4-fs ({name}): group descriptors corrupted!");

@@ -15,13 +15,13 @@ use super::options::{OnError, Options};
 use crate::buffer::BufferCache;
 use crate::inode::load::Which;
 use crate::instance::{Ext4, Parts};
-use crate::journal::{Barrier, Checksums, CommitOrder, Config, Features, Journal, Numbers};
+use crate::journal::{Barrier, Checksums, CommitOrder, Config, FastCommit, Features, Journal, Numbers};
 use crate::layout::features::{Compat, Incompat};
 use crate::layout::geometry::Geometry;
 use crate::layout::group::Desc;
 use crate::layout::{get32, put32};
 use crate::map::{self, Kind};
-use crate::space::groups::Group;
+use crate::space::groups::{self, Group};
 use crate::{Errno, Result};
 
 /// What [`open_journal`] found.
@@ -31,6 +31,8 @@ pub(super) struct Opened {
     pub zones: Vec<(u64, u64)>,
     /// Where the journal finds the instance when it aborts.
     pub owner: Arc<SpinLock<Weak<Ext4>>>,
+    /// What the journal's first transaction must bring about.
+    pub fast_commits: Vec<FastCommit>,
 }
 
 /// The journal of this file system, replayed; or the place where there is none. `EROFS` when it must be replayed and cannot be.
@@ -57,6 +59,7 @@ pub(super) fn open_journal(
             journal: Journal::none(buffers.clone()),
             zones: Vec::new(),
             owner,
+            fast_commits: Vec::new(),
         });
     }
     if needed {
@@ -85,6 +88,7 @@ pub(super) fn open_journal(
         }
         Err(Errno::EUCLEAN)
     };
+    let mut fast_commits = Vec::new();
     let mut config = Config::new(
         format!("{device}-{}", geometry.journal_ino),
         blocks,
@@ -112,6 +116,7 @@ pub(super) fn open_journal(
     };
     config.barrier = if options.barrier { Barrier::Flush } else { Barrier::None };
     config.commit_interval = Duration::from_secs(u64::from(options.commit));
+    config.fast_commits = Some(&mut fast_commits);
     let told = owner.clone();
     config.on_abort = Box::new(move |error| {
         let fs = told.lock().upgrade();
@@ -121,14 +126,76 @@ pub(super) fn open_journal(
     });
     let journal = Journal::load(buffers.clone(), config)
         .inspect_err(|error| log::error!("EXT4-fs ({device}): error loading journal: {error}"))?;
-    if needed {
+    if needed && fast_commits.is_empty() {
         log::info!("EXT4-fs ({device}): recovery complete");
     }
     Ok(Opened {
         journal,
         zones: runs.into_iter().map(|(first, len)| (first, first + len)).collect(),
         owner,
+        fast_commits,
     })
+}
+
+/// Applies the fast commits that the journal came with. `geometry` is what the replay of the log left.
+pub(super) fn apply_fast_commits(
+    buffers: &Arc<BufferCache>,
+    geometry: &Geometry,
+    options: &Options,
+    device: &str,
+    opened: &Opened,
+) -> Result<()> {
+    let text = |text: String| {
+        log::error!("EXT4-fs ({device}): {text}");
+        Errno::EUCLEAN
+    };
+    let groups = groups::read_all(geometry, |block| buffers.get(block)).map_err(text)?;
+    let zones = groups::system_zones(geometry, &groups, &opened.zones);
+    let mut parts = scaffolding(buffers, geometry, options, device, groups);
+    parts.journal = opened.journal.clone();
+    parts.has_journal = true;
+    parts.zones = zones;
+    let scaffold = scaffold(parts);
+    super::fast_commit::apply(&scaffold, &opened.fast_commits)
+        .and_then(|()| opened.journal.sync())
+        .inspect_err(|error| {
+            // The caller gives the journal up, and what has been done of it never reaches the disk.
+            log::error!("EXT4-fs ({device}): fast commits cannot be applied: {error}; run e2fsck");
+        })?;
+    log::info!("EXT4-fs ({device}): recovery complete");
+    Ok(())
+}
+
+/// The parts of an instance that serves recovery alone.
+fn scaffolding(
+    buffers: &Arc<BufferCache>,
+    geometry: &Geometry,
+    options: &Options,
+    device: &str,
+    groups: Vec<Group>,
+) -> Parts {
+    let mut options = options.clone();
+    options.errors = OnError::Continue;
+    Parts {
+        kind: "ext4",
+        name: String::from(device),
+        dev: DevT::default(),
+        device: buffers.device().clone(),
+        geometry: geometry.clone(),
+        buffers: buffers.clone(),
+        journal: Journal::none(buffers.clone()),
+        has_journal: false,
+        options,
+        groups,
+        zones: Vec::new(),
+    }
+}
+
+/// Such an instance. Its inodes end without a word.
+fn scaffold(parts: Parts) -> Arc<Ext4> {
+    let scaffold = Ext4::assemble(parts);
+    scaffold.unmounted.store(true, Ordering::Release);
+    scaffold
 }
 
 /// Where the journal's blocks lie, in order. Nothing here is trusted further than that: replay may change what was read.
@@ -147,23 +214,7 @@ fn locate(buffers: &Arc<BufferCache>, geometry: &Geometry, options: &Options, de
             broken: true,
         });
     }
-    let mut options = options.clone();
-    options.errors = OnError::Continue;
-    // A scaffold that can look an inode up and translate its blocks.
-    let scaffold = Ext4::assemble(Parts {
-        kind: "ext4",
-        name: String::from(device),
-        dev: DevT::default(),
-        device: buffers.device().clone(),
-        geometry: geometry.clone(),
-        buffers: buffers.clone(),
-        journal: Journal::none(buffers.clone()),
-        has_journal: false,
-        options,
-        groups,
-        zones: Vec::new(),
-    });
-    scaffold.unmounted.store(true, Ordering::Release);
+    let scaffold = scaffold(scaffolding(buffers, geometry, options, device, groups));
     let file = scaffold.inode(geometry.journal_ino, Which::Any)?;
     let blocks = file.len_now() / scaffold.block_size();
     let meta = scaffold.meta.read();

@@ -93,6 +93,19 @@ impl Ext4 {
         }
     }
 
+    /// Takes exactly these blocks, as far as they are free. `EUCLEAN` when files cannot own them.
+    pub(crate) fn reserve(&self, meta: &mut Meta, run: Run) -> Result<()> {
+        if run.count == 0 || !self.is_file_space(run.first, u64::from(run.count)) {
+            return Err(Errno::EUCLEAN);
+        }
+        for (number, at, count) in self.geometry.pieces(run.first, u64::from(run.count)) {
+            let group = meta.groups.get_mut(number as usize).ok_or(Errno::EUCLEAN)?;
+            self.load_group(group, number)?;
+            self.occupy(group, number, at, count).ok_or(Errno::EUCLEAN)?;
+        }
+        Ok(())
+    }
+
     /// Whether `first..first+count` are blocks that files may own.
     pub(crate) fn is_file_space(&self, first: u64, count: u64) -> bool {
         if !self.geometry.holds(first, count) {
@@ -141,6 +154,27 @@ impl Tx<'_> {
         self.store_desc(number, Some(&bitmap), None)
     }
 
+    /// Takes and marks blocks that a replayed file uses, as far as they are free.
+    pub(crate) fn claim(&mut self, run: Run) -> Result<()> {
+        let fs = self.fs;
+        fs.reserve(&mut self.meta, run)?;
+        for (number, at, count) in fs.geometry.pieces(run.first, u64::from(run.count)) {
+            let bitmap = self.block_bitmap(number)?;
+            let fresh = bitmap.read(|bytes| (at..at + count).filter(|&bit| !get_bit(bytes, bit)).count()) as u32;
+            if fresh == 0 {
+                continue;
+            }
+            self.handle.modify(&bitmap, |bytes| {
+                (at..at + count).for_each(|bit| set_bit(bytes, bit, true))
+            })?;
+            let desc = &mut self.group(number)?.desc;
+            desc.free_blocks = desc.free_blocks.saturating_sub(fresh);
+            fs.counters.used(i64::from(fresh));
+            self.store_desc(number, Some(&bitmap), None)?;
+        }
+        Ok(())
+    }
+
     /// Takes and marks blocks for metadata. `ENOSPC`.
     pub(crate) fn allocate(&mut self, goal: u64, want: u32) -> Result<Run> {
         let run = self.fs.take(&mut self.meta, goal, want)?;
@@ -159,20 +193,12 @@ impl Tx<'_> {
                 "Freeing blocks not in datazone - block = {first}, count = {count}"
             )));
         }
-        let mut at = first;
-        while at < first + count {
-            let (number, offset) = fs.geometry.group_of(at);
-            let piece = (first + count - at).min(u64::from(fs.geometry.group_len(number) - offset)) as u32;
-            self.free_in_group(
-                number,
-                Run {
-                    first: at,
-                    count: piece,
-                },
-                offset,
-                kind,
-            )?;
-            at += u64::from(piece);
+        for (number, at, count) in fs.geometry.pieces(first, count) {
+            let run = Run {
+                first: fs.geometry.group_start(number) + u64::from(at),
+                count,
+            };
+            self.free_in_group(number, run, at, kind)?;
         }
         Ok(())
     }

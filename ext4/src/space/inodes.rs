@@ -2,9 +2,12 @@
 
 use core::sync::atomic::Ordering;
 
+use alloc::sync::Arc;
+
 use super::bits::Bits;
 use super::groups::{get_bit, set_bit};
-use crate::layout::group::ITABLE_ZEROED;
+use crate::buffer::Buffer;
+use crate::layout::group::{INODE_UNINIT, ITABLE_ZEROED};
 use crate::layout::inode::OLD_SIZE;
 use crate::transaction::Tx;
 use crate::{Errno, Result};
@@ -18,6 +21,26 @@ pub(crate) enum Near {
     Directory(u32),
     /// Anything else in a directory in this group.
     File(u32),
+}
+
+/// Whether the group gets one more directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Directories {
+    OneMore,
+    AsBefore,
+}
+
+impl Directories {
+    fn of(near: Near) -> Self {
+        match near {
+            Near::TopDirectory | Near::Directory(_) => Self::OneMore,
+            Near::File(_) => Self::AsBefore,
+        }
+    }
+
+    fn count(self) -> u32 {
+        u32::from(self == Self::OneMore)
+    }
 }
 
 impl Tx<'_> {
@@ -90,21 +113,45 @@ impl Tx<'_> {
                 self.group(number)?.broken = true;
                 continue;
             };
-            self.handle.modify(&bitmap, |bytes| set_bit(bytes, bit, true))?;
-            let blocks = self.block_bitmap(number)?;
-            let is_dir = !matches!(near, Near::File(_));
-            let group = self.group(number)?;
-            let used_before = per_group - group.desc.itable_unused;
-            group.desc.free_inodes -= 1;
-            group.desc.used_dirs += u32::from(is_dir);
-            group.desc.itable_unused = group.desc.itable_unused.min(per_group - (bit + 1));
-            self.store_desc(number, Some(&blocks), Some(&bitmap))?;
-            self.fs.counters.inodes.fetch_sub(1, Ordering::Relaxed);
-            let ino = number * per_group + bit + 1;
-            self.clear_table_entry(number, bit, used_before, ino)?;
-            return Ok(ino);
+            self.mark_inode(number, bit, &bitmap, Directories::of(near))?;
+            return Ok(number * per_group + bit + 1);
         }
         Err(Errno::ENOSPC)
+    }
+
+    /// Marks a free inode used; its place in the table becomes zero.
+    fn mark_inode(&mut self, number: u32, bit: u32, bitmap: &Arc<Buffer>, more: Directories) -> Result<()> {
+        let per_group = self.fs.geometry.inodes_per_group;
+        self.handle.modify(bitmap, |bytes| set_bit(bytes, bit, true))?;
+        let blocks = self.block_bitmap(number)?;
+        let group = self.group(number)?;
+        let used_before = per_group - group.desc.itable_unused;
+        group.desc.free_inodes = group.desc.free_inodes.saturating_sub(1);
+        group.desc.used_dirs += more.count();
+        group.desc.itable_unused = group.desc.itable_unused.min(per_group - (bit + 1));
+        self.store_desc(number, Some(&blocks), Some(bitmap))?;
+        self.fs.counters.inodes.fetch_sub(1, Ordering::Relaxed);
+        self.clear_table_entry(number, bit, used_before, number * per_group + bit + 1)
+    }
+
+    /// Whether the bitmap says that the inode, which exists, is in use.
+    pub(crate) fn is_inode_used(&mut self, ino: u32) -> Result<bool> {
+        let per_group = self.fs.geometry.inodes_per_group;
+        let (number, bit) = ((ino - 1) / per_group, (ino - 1) % per_group);
+        if self.group(number)?.desc.flags & INODE_UNINIT != 0 {
+            return Ok(false);
+        }
+        let bitmap = self.inode_bitmap(number)?;
+        Ok(bitmap.read(|bytes| get_bit(bytes, bit)))
+    }
+
+    /// Marks the number of a replayed file used, which it is not yet; its place in the table becomes zero.
+    pub(crate) fn claim_inode(&mut self, ino: u32, more: Directories) -> Result<()> {
+        let per_group = self.fs.geometry.inodes_per_group;
+        let (number, bit) = ((ino - 1) / per_group, (ino - 1) % per_group);
+        self.fs.load_group(self.group(number)?, number)?;
+        let bitmap = self.inode_bitmap(number)?;
+        self.mark_inode(number, bit, &bitmap, more)
     }
 
     /// The inode's place in the table becomes zero; a block of the table that was never used is not read.

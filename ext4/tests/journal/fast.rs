@@ -6,57 +6,13 @@ use std::sync::Arc;
 
 use ext4::buffer::BufferCache;
 use ext4::fault::{FaultDevice, Image};
-use ext4::journal::{Config, FastCommit, FastCommits, Features, Journal, Link};
+use ext4::journal::{Config, FastCommit, Features, Journal, Link};
 use ext4::{Errno, Result};
 
+use crate::fast_area::{FAST_COMMIT, fast_commit, record};
 use crate::image::{Geometry, JOURNAL_INODE, Scratch, arena_inode, debugfs, load_file, make, run, store_file};
 
-const FAST_COMMIT: u32 = 0x20;
 const BLOCKS: u32 = 256;
-
-fn crc32c(mut crc: u32, bytes: &[u8]) -> u32 {
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 != 0 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
-        }
-    }
-    crc
-}
-
-fn record(kind: u16, value: &[&[u8]]) -> Vec<u8> {
-    let value = value.concat();
-    [
-        &kind.to_le_bytes(),
-        &(value.len() as u16).to_le_bytes(),
-        value.as_slice(),
-    ]
-    .concat()
-}
-
-/// One block with a fast commit on top of transaction `tid - 1`.
-fn fast_commit(size: usize, tid: u32, changes: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = record(9, &[&[0; 4], &tid.to_le_bytes()]);
-    changes.iter().for_each(|change| bytes.extend(change));
-    let rest = (size - bytes.len() - 4) as u16;
-    bytes.extend([8u16.to_le_bytes(), rest.to_le_bytes()].concat());
-    bytes.extend(tid.to_le_bytes());
-    let sum = crc32c(0, &bytes);
-    bytes.extend(sum.to_le_bytes());
-    bytes.resize(size, 0);
-    bytes
-}
-
-/// Keeps what it is told.
-#[derive(Default)]
-struct Seen(Vec<FastCommit>);
-
-impl FastCommits for Seen {
-    fn apply(&mut self, records: &[FastCommit]) -> Result<()> {
-        self.0.extend_from_slice(records);
-        Ok(())
-    }
-}
 
 struct Subject {
     scratch: Scratch,
@@ -105,7 +61,7 @@ fn subject() -> Subject {
     }
 }
 
-fn load(subject: &Subject, device: &Arc<FaultDevice>, fast: Option<&mut dyn FastCommits>) -> Result<Arc<Journal>> {
+fn load(subject: &Subject, device: &Arc<FaultDevice>, fast: Option<&mut Vec<FastCommit>>) -> Result<Arc<Journal>> {
     let map = |block: u32| subject.journal.get(block as usize).copied().ok_or(Errno::EUCLEAN);
     let mut config = Config::new(
         "fast-8".into(),
@@ -114,7 +70,7 @@ fn load(subject: &Subject, device: &Arc<FaultDevice>, fast: Option<&mut dyn Fast
         &map,
     );
     config.features = subject.geometry.features();
-    config.fast_commits = fast.map(|fast| fast as &mut dyn FastCommits);
+    config.fast_commits = fast;
     Journal::load(BufferCache::new(device.clone(), subject.geometry.block_size), config)
 }
 
@@ -122,19 +78,31 @@ fn load(subject: &Subject, device: &Arc<FaultDevice>, fast: Option<&mut dyn Fast
 fn fast_commits_are_found_where_e2fsck_finds_them() {
     let subject = subject();
     let device = FaultDevice::new(subject.image.clone());
-    let mut seen = Seen::default();
+    let mut seen = Vec::new();
     let journal = load(&subject, &device, Some(&mut seen)).unwrap();
     let want = FastCommit::Link(Link {
         parent: 2,
         inode: subject.arena,
         name: b"again".to_vec(),
     });
-    assert_eq!(seen.0, [want]);
+    assert_eq!(seen, [want]);
     assert_eq!((journal.recovery().fast_commits, journal.recovery().replayed), (1, 1));
-    // They are not applied twice, and the end of the journal is the log's now.
-    let mut seen = Seen::default();
-    load(&subject, &FaultDevice::new(device.crash(0)), Some(&mut seen)).unwrap();
-    assert!(seen.0.is_empty());
+    // They are there until the first transaction commits, and not afterwards.
+    let mut again = Vec::new();
+    load(&subject, &FaultDevice::new(device.crash(0)), Some(&mut again)).unwrap();
+    assert_eq!(again, seen);
+    let mut handle = journal.begin(1).unwrap();
+    let buffer = journal
+        .buffers()
+        .get(subject.geometry.file(&subject.image, subject.arena)[1])
+        .unwrap();
+    handle.modify(&buffer, |bytes| bytes.fill(8)).unwrap();
+    drop(handle);
+    journal.commit(journal.running()).unwrap();
+    let mut gone = Vec::new();
+    let later = load(&subject, &FaultDevice::new(device.crash(0)), Some(&mut gone)).unwrap();
+    assert!(gone.is_empty());
+    assert_eq!(later.recovery().transactions, 1);
 
     let path = subject.scratch.path("fast");
     store_file(&subject.image, &path);
@@ -153,20 +121,4 @@ fn fast_commits_that_nobody_applies_refuse_the_journal_untouched() {
     let device = FaultDevice::new(subject.image.clone());
     assert_eq!(load(&subject, &device, None).err(), Some(Errno::EOPNOTSUPP));
     assert_eq!(device.requests(), 0);
-}
-
-#[test]
-fn an_applier_that_fails_leaves_the_journal_for_the_next_mount() {
-    struct Fails;
-    impl FastCommits for Fails {
-        fn apply(&mut self, _records: &[FastCommit]) -> Result<()> {
-            Err(Errno::EIO)
-        }
-    }
-    let subject = subject();
-    let device = FaultDevice::new(subject.image.clone());
-    assert_eq!(load(&subject, &device, Some(&mut Fails)).err(), Some(Errno::EIO));
-    let mut seen = Seen::default();
-    load(&subject, &FaultDevice::new(device.crash(0)), Some(&mut seen)).unwrap();
-    assert_eq!(seen.0.len(), 1);
 }

@@ -2,6 +2,8 @@
 
 mod disk;
 mod fast;
+#[path = "../volume/fast_area.rs"]
+mod fast_area;
 mod faults;
 mod hostile;
 mod image;

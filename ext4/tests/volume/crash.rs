@@ -14,7 +14,7 @@ use kernel::vfs::{DevT, FileSystem, Inode, OpenFlags};
 use crate::image::{Image, fallocate, make, mkdir, open, read_all, truncate, write_at};
 
 /// A disk whose writes wait in a cache until a flush. It dies after so many requests.
-struct Cached {
+pub struct Cached {
     file: std::fs::File,
     len: u64,
     state: Mutex<State>,
@@ -35,17 +35,17 @@ impl Cached {
         Ok(state)
     }
 
-    /// Each unflushed sector arrives or does not.
-    fn power_off(&self, mut random: u64) {
+    /// Each unflushed sector of `grain` bytes arrives or does not.
+    pub fn power_off(&self, mut random: u64, grain: usize) {
         let mut state = self.state.lock().unwrap();
         state.left = 0;
         for (at, data) in state.unflushed.drain(..) {
-            for (index, sector) in data.chunks(512).enumerate() {
+            for (index, sector) in data.chunks(grain).enumerate() {
                 random = random
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
                 if random >> 62 != 0 {
-                    self.file.write_all_at(sector, at + index as u64 * 512).unwrap();
+                    self.file.write_all_at(sector, at + (index * grain) as u64).unwrap();
                 }
             }
         }
@@ -90,7 +90,7 @@ impl BlockDevice for Cached {
     }
 }
 
-fn mount(image: &Image, requests: u64) -> (Result<Arc<ext4::Ext4>>, Arc<Cached>) {
+pub fn mount(image: &Image, requests: u64) -> (Result<Arc<ext4::Ext4>>, Arc<Cached>) {
     let file = OpenOptions::new().read(true).write(true).open(image.path()).unwrap();
     let device = Arc::new(Cached {
         len: file.metadata().unwrap().len(),
@@ -191,7 +191,7 @@ fn after_a_crash_at_any_request_the_disk_is_whole_and_synced_data_is_there() {
                 Ok(fs) => work(fs, seed),
                 Err(_) => Vec::new(),
             };
-            disk.power_off(seed + 1);
+            disk.power_off(seed + 1, 512);
             if let Ok(fs) = fs {
                 // The instance never learns that its machine is gone.
                 std::mem::forget(fs);

@@ -69,16 +69,20 @@ fn run(program: &str, args: &[&str]) -> (bool, String) {
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
+fn fresh_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "ext4-test-{}-{}.img",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    std::env::temp_dir().join(name)
+}
+
 impl Image {
     /// `mke2fs -t KIND OPTIONS`, of `megabytes`.
     pub fn new(kind: &'static str, options: &str, megabytes: u64) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "ext4-test-{}-{}.img",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
+        let path = fresh_path();
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(megabytes << 20).unwrap();
         let image = Self { path, kind };
@@ -88,6 +92,22 @@ impl Image {
         let (done, text) = run("mke2fs", &args);
         assert!(done, "{text}");
         image
+    }
+
+    /// The image as it is now, once more.
+    pub fn copy(&self) -> Self {
+        let copy = Self {
+            path: fresh_path(),
+            kind: self.kind,
+        };
+        std::fs::copy(&self.path, &copy.path).unwrap();
+        copy
+    }
+
+    /// `e2fsck -fy` makes everything right.
+    pub fn repair(&self) {
+        let (_, text) = run("e2fsck", &["-fy", "-E", "no_optimize_extents", self.text()]);
+        assert!(!text.contains("aborted"), "{text}");
     }
 
     pub fn path(&self) -> &Path {

@@ -1,8 +1,11 @@
 //! The driver against images made by `mke2fs`, driven through the VFS's traits; judged by `e2fsck -fn` and `debugfs`.
 
 mod crash;
+mod fast;
+mod fast_area;
 mod hostile;
 mod image;
+mod linux;
 mod model;
 mod names;
 mod read;

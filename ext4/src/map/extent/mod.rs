@@ -17,11 +17,16 @@ pub(crate) use node::init;
 pub(crate) use remove::remove_some;
 pub(crate) use shift::{Shift, set_kind, shift_some, split_at};
 
-use self::node::{bad_extent, descend};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use self::entry::{ENTRY, Entry};
+use self::node::{bad_extent, descend, load, path};
 use super::{Kind, Mapping};
 use crate::Result;
 use crate::inode::Inode;
 use crate::instance::Ext4;
+use crate::space::blocks::Run;
 
 /// Logical blocks there can be.
 const SPACE: u64 = 1 << 32;
@@ -56,4 +61,37 @@ pub(crate) fn lookup(fs: &Ext4, inode: &Inode, at: u64) -> Result<Mapping> {
             len: bound.saturating_sub(at).max(1),
         }),
     }
+}
+
+/// An extent as a leaf holds it: first block in the file, the blocks, whether they are written.
+pub(crate) fn parse_leaf_entry(raw: &[u8; ENTRY]) -> (u64, Run, Kind) {
+    let entry = Entry::parse(raw, true);
+    let run = Run {
+        first: entry.block,
+        count: entry.len,
+    };
+    let kind = if entry.unwritten {
+        Kind::Unwritten
+    } else {
+        Kind::Written
+    };
+    (u64::from(entry.at), run, kind)
+}
+
+/// The blocks of all nodes below the root. `EUCLEAN` for a tree that meets itself.
+pub(crate) fn nodes(fs: &Ext4, inode: &Inode) -> Result<BTreeSet<u64>> {
+    let mut seen = BTreeSet::new();
+    let root = path(fs, inode, 0)?.swap_remove(0);
+    let mut open: Vec<_> = (root.depth > 0).then_some(root).into_iter().collect();
+    while let Some(level) = open.pop() {
+        for entry in &level.entries {
+            if !seen.insert(entry.block) {
+                return Err(bad_extent(fs, inode, entry));
+            }
+            if level.depth > 1 {
+                open.push(load(fs, inode, entry.block, level.depth - 1)?);
+            }
+        }
+    }
+    Ok(seen)
 }

@@ -8,6 +8,7 @@ use super::node::{Level, load, path, store};
 use crate::inode::Inode;
 use crate::instance::Ext4;
 use crate::journal::Freed;
+use crate::space::blocks::Run;
 use crate::transaction::Tx;
 use crate::{Errno, Result};
 
@@ -33,14 +34,15 @@ pub(super) fn find_from(fs: &Ext4, inode: &Inode, from: u64) -> Result<Option<(V
     }
 }
 
-pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, most: u64) -> Result<u64> {
+/// Takes the first extent of `from..to`, or `most` blocks of it, out of the tree: where to go on, and the blocks, which are the caller's now.
+pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, most: u64) -> Result<(u64, Option<Run>)> {
     let Some((levels, place)) = find_from(tx.fs, inode, from)? else {
-        return Ok(to);
+        return Ok((to, None));
     };
     let entry = levels[levels.len() - 1].entries[place];
     let (start, end) = (from.max(u64::from(entry.at)), to.min(entry.end()));
     if start >= end {
-        return Ok(to);
+        return Ok((to, None));
     }
     let end = end.min(start.saturating_add(most));
     let gone = entry.cut(start, end);
@@ -52,13 +54,11 @@ pub(crate) fn remove_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64, mo
         rest.push(entry.cut(end, entry.end()));
     }
     replace(tx, inode, &entry, &rest)?;
-    tx.free(gone.block, u64::from(gone.len), inode.freed_kind())?;
-    let sectors = u64::from(gone.len) * (tx.fs.block_size() / 512);
-    {
-        let mut core = inode.core.lock();
-        core.sectors = core.sectors.saturating_sub(sectors);
-    }
-    Ok(end)
+    let run = Run {
+        first: gone.block,
+        count: gone.len,
+    };
+    Ok((end, Some(run)))
 }
 
 /// Puts `with` in the place of `entry`, which is in the tree.
