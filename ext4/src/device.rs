@@ -1,5 +1,8 @@
 //! What a file system lies on: a disk, a partition, a loop device, or memory in tests.
 
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::{Errno, Result};
 
 /// A block device in bytes. Calls may sleep; ranges lie inside the device and are whole sectors.
@@ -26,4 +29,87 @@ pub trait BlockDevice: Send + Sync {
     }
     /// The range reads as zeros.
     fn write_zeroes(&self, at: u64, len: u64) -> Result<()>;
+}
+
+/// A device that knows what a flush would do, so that one that would do nothing is not asked for.
+pub(crate) struct Tracked {
+    inner: Arc<dyn BlockDevice>,
+    /// Flushes that have begun.
+    begun: AtomicU64,
+    /// The latest of them that is done.
+    done: AtomicU64,
+    /// The flush that makes the last write durable.
+    wanted: AtomicU64,
+}
+
+/// A moment in the life of a device: the flush that makes what was written before durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl Tracked {
+    pub(crate) fn new(inner: Arc<dyn BlockDevice>) -> Self {
+        Self {
+            inner,
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            // Nobody knows what was written before.
+            wanted: AtomicU64::new(1),
+        }
+    }
+
+    /// After the last write that has returned.
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.wanted.load(Ordering::Acquire))
+    }
+
+    /// Whether everything written before `moment` is durable.
+    pub(crate) fn is_durable(&self, moment: Moment) -> bool {
+        self.done.load(Ordering::Acquire) >= moment.0
+    }
+
+    /// A write has returned. A flush that began before may have missed it.
+    fn written(&self) {
+        let next = self.begun.load(Ordering::Acquire) + 1;
+        self.wanted.fetch_max(next, Ordering::AcqRel);
+    }
+}
+
+impl BlockDevice for Tracked {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.inner.is_read_only()
+    }
+
+    fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
+        self.inner.read(at, data)
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+        let result = self.inner.write(at, data);
+        self.written();
+        result
+    }
+
+    fn flush(&self) -> Result<()> {
+        if self.is_durable(self.now()) {
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        self.inner.flush()?;
+        self.done.fetch_max(number, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn discard(&self, at: u64, len: u64) -> Result<()> {
+        self.inner.discard(at, len)
+    }
+
+    fn write_zeroes(&self, at: u64, len: u64) -> Result<()> {
+        let result = self.inner.write_zeroes(at, len);
+        self.written();
+        result
+    }
 }

@@ -11,7 +11,7 @@ use arch_um::sync::{LockClass, RwLock, SpinLock, WaitQueue, order};
 use kernel::vfs::{DevT, Timespec};
 
 use crate::buffer::{Buffer, BufferCache};
-use crate::device::BlockDevice;
+use crate::device::Tracked;
 use crate::inode::Inode;
 use crate::journal::Journal;
 use crate::layout::checksum::crc32c;
@@ -40,7 +40,7 @@ pub struct Ext4 {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
     pub(crate) dev: DevT,
-    pub(crate) device: Arc<dyn BlockDevice>,
+    pub(crate) device: Arc<Tracked>,
     pub(crate) geometry: Geometry,
     pub(crate) zones: Vec<(u64, u64)>,
     /// First block of each group's inode table.
@@ -105,7 +105,7 @@ pub(crate) struct Parts {
     pub kind: &'static str,
     pub name: String,
     pub dev: DevT,
-    pub device: Arc<dyn BlockDevice>,
+    pub device: Arc<Tracked>,
     pub geometry: Geometry,
     pub buffers: Arc<BufferCache>,
     pub journal: Arc<Journal>,

@@ -56,7 +56,11 @@ impl<'a> Tx<'a> {
         let geometry = &self.fs.geometry;
         let (block, at) = self.fs.inode_place(&self.meta, inode.number())?;
         let buffer = self.fs.buffers.get(block)?;
-        inode.last_tid.store(self.handle.tid(), Ordering::Release);
+        let tid = self.handle.tid();
+        inode.last_tid.store(tid, Ordering::Release);
+        if inode.stored_size.swap(core.disk_size, Ordering::AcqRel) != core.disk_size {
+            inode.data_tid.store(tid, Ordering::Release);
+        }
         self.handle.modify(&buffer, |bytes| {
             let raw = &mut bytes[at..at + geometry.inode_size as usize];
             core.store(raw, geometry);

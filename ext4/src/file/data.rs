@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::page_cache::{Backing, PageCache};
 
+use crate::device::BlockDevice;
 use crate::inode::Inode;
 use crate::instance::Ext4;
 use crate::layout::inode::Flags;
@@ -176,13 +177,14 @@ impl Inode {
                 }
                 Kind::Hole => self.fill_hole(piece.blocks.clone(), end, &part)?,
             }
+            self.contents_written();
             self.reached((piece.blocks.end * size).min(end));
         }
         Ok(())
     }
 
     /// The contents are on the disk up to byte `end`: its size there may say so.
-    fn reached(&self, end: u64) {
+    pub(crate) fn reached(&self, end: u64) {
         let end = end.min(self.len_now());
         let mut core = self.core.lock();
         if core.disk_size < end {

@@ -142,16 +142,31 @@ impl Inode {
         written
     }
 
+    /// `fsync(2)`.
     pub(crate) fn sync(&self) -> Result<()> {
-        if let Some(cache) = self.cache_now() {
-            let synced = cache.sync();
-            if cache.dirty_bytes() == 0 {
-                self.write_out()?;
-            }
-            synced?;
-        }
+        self.sync_contents()?;
         self.store()?;
-        self.fs.journal.commit_with_data(self.tid())
+        self.settle(self.last_tid.load(Ordering::Acquire))
+    }
+
+    /// `fdatasync(2)`: times and the like may wait.
+    pub(crate) fn sync_data(&self) -> Result<()> {
+        self.sync_contents()?;
+        if self.core.lock().disk_size != self.stored_size.load(Ordering::Acquire) {
+            self.store()?;
+        }
+        self.settle(self.data_tid.load(Ordering::Acquire))
+    }
+
+    fn sync_contents(&self) -> Result<()> {
+        let Some(cache) = self.cache_now() else {
+            return Ok(());
+        };
+        let synced = cache.sync();
+        if cache.dirty_bytes() == 0 {
+            self.reached(u64::MAX);
+        }
+        synced
     }
 }
 
@@ -210,6 +225,10 @@ impl FileOps for Ext4File {
 
     fn sync(&self, _file: &File) -> Result<()> {
         self.inode.sync()
+    }
+
+    fn sync_data(&self, _file: &File) -> Result<()> {
+        self.inode.sync_data()
     }
 
     fn fallocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {

@@ -18,6 +18,8 @@ use arch_um::sync::{RwLock, SpinLock, order};
 use kernel::page_cache::PageCache;
 use kernel::vfs::{FileType, InodeState, Timespec};
 
+use crate::Result;
+use crate::device::Moment;
 use crate::file::promise::Promise;
 use crate::instance::Ext4;
 use crate::journal::{Freed, Tid};
@@ -40,13 +42,21 @@ pub struct Inode {
     pub(crate) state: InodeState,
     /// Fields changed that are not stored yet.
     pub(crate) dirty: AtomicBool,
+    /// The transaction of its last stored change.
     pub(crate) last_tid: AtomicU32,
+    /// The same for what `fdatasync` waits for: its map and its size.
+    pub(crate) data_tid: AtomicU32,
+    /// The size as it was stored last.
+    pub(crate) stored_size: AtomicU64,
+    /// When its contents were written to the device last, as [`Moment`].
+    pub(crate) written: AtomicU64,
     /// Was mapped into a guest since its cache was made.
     pub(crate) mapped: AtomicBool,
 }
 
 impl Inode {
     pub(crate) fn new(fs: Arc<Ext4>, ino: u32, kind: FileType, core: Core) -> Arc<Self> {
+        let core_size = core.disk_size;
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             ino,
@@ -60,6 +70,10 @@ impl Inode {
             state: InodeState::default(),
             dirty: AtomicBool::new(false),
             last_tid: AtomicU32::new(fs.journal.running()),
+            data_tid: AtomicU32::new(fs.journal.running()),
+            stored_size: AtomicU64::new(core_size),
+            // Another life of this inode may have written.
+            written: AtomicU64::new(fs.device.now().0),
             mapped: AtomicBool::new(false),
             fs,
         })
@@ -109,9 +123,24 @@ impl Inode {
         }
     }
 
-    /// The transaction of its last stored change.
-    pub(crate) fn tid(&self) -> Tid {
-        self.last_tid.load(Ordering::Acquire)
+    /// The map has changed in this transaction: `fdatasync` waits for it.
+    pub(crate) fn map_changed(&self, tid: Tid) {
+        self.data_tid.store(tid, Ordering::Release);
+    }
+
+    /// Contents have been written to the device.
+    pub(crate) fn contents_written(&self) {
+        self.written.store(self.fs.device.now().0, Ordering::Release);
+    }
+
+    /// Transaction `tid` and the contents are on stable storage. Costs nothing when they are there.
+    pub(crate) fn settle(&self, tid: Tid) -> Result<()> {
+        let written = Moment(self.written.load(Ordering::Acquire));
+        self.fs.journal.commit(tid)?;
+        if self.fs.device.is_durable(written) {
+            return Ok(());
+        }
+        self.fs.journal.flush()
     }
 
     /// Contents or fields changed: write-back will come by.

@@ -15,7 +15,7 @@ use arch_um::time::realtime;
 use super::area::AreaWriter;
 use super::config::{CommitOrder, DataErrors};
 use super::layout::{ESCAPED, MAGIC, Tag, be32, put_be32};
-use super::log::{External, Log, Pending, Phase, State};
+use super::log::{Log, Pending, Phase, State};
 use super::transaction::{Running, is_at_least};
 use super::{JBD2, Tid};
 use crate::buffer::Buffer;
@@ -72,19 +72,6 @@ impl Log {
                 }
             }
         }
-    }
-
-    /// See [`Journal::commit_with_data`](super::Journal::commit_with_data).
-    pub(super) fn commit_with_data(&self, tid: Tid) -> Result<()> {
-        let flushes = {
-            let state = self.state.lock();
-            // A commit that has not begun flushes after this moment; one that has may be behind its last flush.
-            state.committing.is_none_or(|committing| !is_at_least(committing, tid))
-                && matches!(self.need(&state, tid), Ok(Need::Commit))
-                && self.external == External::No
-        };
-        self.commit(tid)?;
-        if flushes { Ok(()) } else { self.flush_home() }
     }
 
     /// Commits everything so far, writes it home and flushes.

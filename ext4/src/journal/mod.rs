@@ -212,8 +212,8 @@ impl Journal {
         }
     }
 
-    /// Returns when transaction `tid` and all before it are on stable storage; parallel callers share one commit. `EIO` if it cannot get there. If it is there
-    /// already, the device is not flushed: see [`commit_with_data`](Self::commit_with_data).
+    /// Returns when transaction `tid` and all before it are on stable storage; parallel callers share one commit. `EIO` if it cannot get there. A commit flushes
+    /// what was written to the device before the call; if there is nothing to commit, nothing is flushed.
     pub fn commit(&self, tid: Tid) -> Result<()> {
         match &self.mode {
             Mode::Direct(direct) => direct.sync(),
@@ -221,12 +221,11 @@ impl Journal {
         }
     }
 
-    /// `fsync(2)`: [`commit`](Self::commit), and what the caller has written to the device before the call is on stable storage, too. Flushes once more
-    /// only if the commit did not do it.
-    pub fn commit_with_data(&self, tid: Tid) -> Result<()> {
+    /// What was written to the file system's device before the call is on stable storage (with `nobarrier` if the device pleases).
+    pub fn flush(&self) -> Result<()> {
         match &self.mode {
-            Mode::Direct(direct) => direct.sync(),
-            Mode::Log(log) => log.commit_with_data(tid),
+            Mode::Direct(direct) => direct.buffers.device().flush(),
+            Mode::Log(log) => log.flush_home(),
         }
     }
 

@@ -62,6 +62,7 @@ pub(crate) fn lookup(fs: &Ext4, _meta: &Meta, inode: &Inode, at: u64, most: u64)
 
 /// Puts blocks where a hole is.
 pub(crate) fn insert(tx: &mut Tx<'_>, inode: &Inode, at: u64, run: Run, kind: Kind) -> Result<()> {
+    inode.map_changed(tx.handle.tid());
     let sectors = u64::from(run.count) * (tx.fs.block_size() / 512);
     if inode.has(Flags::EXTENTS) {
         extent::insert(tx, inode, at, run, kind)?;
@@ -79,6 +80,7 @@ pub(crate) fn detach_some(tx: &mut Tx<'_>, inode: &Inode, from: u64, to: u64) ->
         Freed::Data => u64::MAX,
         Freed::Metadata => METADATA_STEP,
     };
+    inode.map_changed(tx.handle.tid());
     let (next, runs) = if inode.has(Flags::EXTENTS) {
         let (next, run) = extent::remove_some(tx, inode, from, to, most)?;
         (next, run.into_iter().collect())

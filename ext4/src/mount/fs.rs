@@ -11,6 +11,7 @@ use kernel::vfs::inode::{FsFlags, MountSource};
 use kernel::vfs::{DevT, FileSystem, Inode, StatFs};
 
 use super::features;
+use crate::device::BlockDevice;
 use crate::instance::{Ext4, Worker};
 use crate::journal::Recovery;
 use crate::layout::geometry::MAGIC;

@@ -12,7 +12,7 @@ use super::options::Options;
 use super::recovery::Replay;
 use super::{features, recovery};
 use crate::buffer::BufferCache;
-use crate::device::BlockDevice;
+use crate::device::{BlockDevice, Tracked};
 use crate::inode::load::{ROOT, Which};
 use crate::instance::{Ext4, Parts};
 use crate::layout::features::Incompat;
@@ -73,7 +73,8 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
         }
         features::check_writable(&geometry, &name)?;
     }
-    let buffers = BufferCache::new(what.device.clone(), geometry.block_size as usize);
+    let device = Arc::new(Tracked::new(what.device.clone()));
+    let buffers = BufferCache::new(device.clone(), geometry.block_size as usize);
     let opened = recovery::open_journal(&buffers, &geometry, &options, read_only, &name)?;
     if opened.journal.is_logged() && at == SUPER_AT {
         // Replay may have written it.
@@ -94,7 +95,7 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
         kind: what.kind,
         name,
         dev: what.dev,
-        device: what.device,
+        device,
         geometry,
         buffers,
         has_journal: journal.is_logged(),

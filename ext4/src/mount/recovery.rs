@@ -13,6 +13,8 @@ use kernel::vfs::DevT;
 
 use super::options::{OnError, Options};
 use crate::buffer::BufferCache;
+use crate::device::BlockDevice;
+use crate::device::Tracked;
 use crate::inode::load::Which;
 use crate::instance::{Ext4, Parts};
 use crate::journal::{Barrier, Checksums, CommitOrder, Config, FastCommit, Features, Journal, Numbers};
@@ -180,7 +182,7 @@ fn scaffolding(
         kind: "ext4",
         name: String::from(device),
         dev: DevT::default(),
-        device: buffers.device().clone(),
+        device: Arc::new(Tracked::new(buffers.device().clone())),
         geometry: geometry.clone(),
         buffers: buffers.clone(),
         journal: Journal::none(buffers.clone()),

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use super::groups::{Group, get_bit, set_bit};
+use crate::device::BlockDevice;
 use crate::instance::{Ext4, Meta};
 use crate::journal::Freed;
 use crate::transaction::Tx;

@@ -1,6 +1,7 @@
 //! `FITRIM`: tells the device what is free.
 
 use super::blocks::Run;
+use crate::device::BlockDevice;
 use crate::instance::Ext4;
 use crate::{Errno, Result};
 

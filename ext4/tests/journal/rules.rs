@@ -225,12 +225,12 @@ fn a_commit_takes_two_flushes_and_few_writes() {
 }
 
 #[test]
-fn fsync_makes_data_durable_whether_its_transaction_is_new_or_old() {
+fn a_commit_makes_data_durable_and_takes_no_flush_more_for_it() {
     let (device, journal) = fresh();
     let tid = change(&journal, 1, 1).unwrap();
     device.write(500 * BLOCK as u64, &stamped(1)).unwrap();
     let before = device.requests();
-    journal.commit_with_data(tid).unwrap();
+    journal.commit(tid).unwrap();
     assert_eq!(block(&device.crash(0), 500), stamped(1));
     assert_eq!(
         device.requests() - before,
@@ -238,7 +238,7 @@ fn fsync_makes_data_durable_whether_its_transaction_is_new_or_old() {
         "superblock, log, flush, commit block, flush: not one flush more"
     );
     device.write(500 * BLOCK as u64, &stamped(2)).unwrap();
-    journal.commit_with_data(tid).unwrap();
+    journal.flush().unwrap();
     assert_eq!(block(&device.crash(0), 500), stamped(2));
 }
 

@@ -10,6 +10,7 @@ mod model;
 mod names;
 mod read;
 mod space;
+mod sync;
 mod together;
 mod write;
 mod xattr;

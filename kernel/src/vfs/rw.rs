@@ -160,7 +160,9 @@ fn write_to(file: &File, target: WriteAt, src: &mut dyn Source) -> Result<(usize
         inner: src,
     };
     let written = file.ops().write_at(file, target, &mut bounded)?;
-    if file.flags().intersects(OpenFlags::DSYNC | OpenFlags::SYNC_BIT) {
+    if file.flags().contains(OpenFlags::SYNC_BIT) {
+        file.ops().sync(file)?;
+    } else if file.flags().contains(OpenFlags::DSYNC) {
         file.ops().sync_data(file)?;
     }
     Ok((written.count, written.end))

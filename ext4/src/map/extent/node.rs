@@ -205,6 +205,7 @@ pub(super) fn store(tx: &mut Tx<'_>, inode: &Inode, level: &Level) -> Result<()>
             entry.store(raw, level.depth == 0);
         }
     };
+    inode.map_changed(tx.handle.tid());
     match &level.buffer {
         None => {
             encode(&mut inode.core.lock().block);
