@@ -69,6 +69,20 @@ impl Image {
         true
     }
 
+    /// The pieces, each with its place, that are not those of `old`, an earlier state of this image.
+    pub fn changed_since(&self, old: &Image) -> impl Iterator<Item = (u64, &[u8])> {
+        let is_old =
+            |chunk: &u64, bytes: &Arc<Vec<u8>>| old.chunks.get(chunk).is_some_and(|old| Arc::ptr_eq(old, bytes));
+        self.chunks
+            .iter()
+            .filter(move |(chunk, bytes)| !is_old(chunk, bytes))
+            .map(|(chunk, bytes)| {
+                let at = chunk * CHUNK;
+                let len = (self.len - at).min(CHUNK) as usize;
+                (at, &bytes[..len])
+            })
+    }
+
     fn contains(&self, at: u64, len: u64) -> bool {
         at.checked_add(len).is_some_and(|end| end <= self.len)
     }

@@ -1,8 +1,9 @@
 //! A disk that fails on request and tells what a power failure could have left of it.
 //!
 //! [`FaultDevice`] keeps two images: what a program sees, and what was there at the last flush, with a log of the writes since. A
-//! [crash](FaultDevice::crash) is the second image with any of those writes, whole or in single sectors, in any order. For tests of whatever
-//! lies on a [`BlockDevice`]; deterministic, without delays, and without anything of the host.
+//! [crash](FaultDevice::crash) is the second image with any of those writes, whole or in single sectors, in any order. A disk that
+//! [records](FaultDevice::record) has its requests repeated on another one later, so that one run of a program can be cut at each of them. For
+//! tests of whatever lies on a [`BlockDevice`]; deterministic, without delays, and without anything of the host.
 
 mod image;
 
@@ -19,6 +20,8 @@ use crate::{Errno, Result};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
+/// What a sector holds after it was discarded.
+const DISCARDED: u8 = 0xDD;
 
 /// A disk in memory with faults.
 pub struct FaultDevice {
@@ -35,6 +38,8 @@ struct State {
     unflushed: Vec<Write>,
     /// Writes and flushes so far.
     requests: u64,
+    record: Option<Vec<Request>>,
+    whole: core::ops::Range<u64>,
     stop_at: Option<u64>,
     fail_at: Option<(u64, Errno)>,
     fail_reads: Option<core::ops::Range<u64>>,
@@ -45,6 +50,20 @@ struct State {
 struct Write {
     at: u64,
     data: Arc<Vec<u8>>,
+}
+
+/// What a program asked of a disk, once.
+#[derive(Clone)]
+pub struct Request(Option<Write>);
+
+impl Request {
+    /// Asks the same of `device`.
+    pub fn repeat(&self, device: &FaultDevice) -> Result<()> {
+        match &self.0 {
+            Some(write) => device.write(write.at, &write.data),
+            None => device.flush(),
+        }
+    }
 }
 
 impl FaultDevice {
@@ -59,6 +78,8 @@ impl FaultDevice {
                     now: image,
                     unflushed: Vec::new(),
                     requests: 0,
+                    record: None,
+                    whole: 0..0,
                     stop_at: None,
                     fail_at: None,
                     fail_reads: None,
@@ -76,6 +97,21 @@ impl FaultDevice {
     /// Writes and flushes so far: the numbers that [`stop_at`](Self::stop_at) and [`fail_at`](Self::fail_at) speak of.
     pub fn requests(&self) -> u64 {
         self.state.lock().requests
+    }
+
+    /// These bytes are never torn: a write has changed all of them that it covers, or none.
+    pub fn keep_whole(&self, bytes: core::ops::Range<u64>) {
+        self.state.lock().whole = bytes;
+    }
+
+    /// Keeps a copy of each request from now on.
+    pub fn record(&self) {
+        self.state.lock().record = Some(Vec::new());
+    }
+
+    /// The requests since [`record`](Self::record), which is over.
+    pub fn recorded(&self) -> Vec<Request> {
+        self.state.lock().record.take().unwrap_or_default()
     }
 
     /// From request `request` (counted from 0) on everything fails with `EIO`, reads too. That request itself may or may not have reached the disk.
@@ -103,9 +139,9 @@ impl FaultDevice {
     /// Of the writes since the last flush each is there, missing, or torn into sectors; and of two that overlap the earlier may win. Seed 0
     /// loses them all, seed 1 keeps them all.
     pub fn crash(&self, seed: u64) -> Image {
-        let (mut image, writes) = {
+        let (mut image, writes, whole) = {
             let state = self.state.lock();
-            (state.durable.clone(), state.unflushed.clone())
+            (state.durable.clone(), state.unflushed.clone(), state.whole.clone())
         };
         let mut dice = Dice(seed);
         let mut kept: Vec<Write> = writes
@@ -119,9 +155,16 @@ impl FaultDevice {
         }
         for write in kept {
             let torn = seed > 1 && dice.roll(4) == 0;
+            let keeps_whole = dice.roll(2) == 0;
             for (index, sector) in write.data.chunks(SECTOR).enumerate() {
-                if !torn || dice.roll(2) == 0 {
-                    image.write(write.at + (index * SECTOR) as u64, sector);
+                let at = write.at + (index * SECTOR) as u64;
+                let is_there = if whole.contains(&at) {
+                    keeps_whole
+                } else {
+                    dice.roll(2) == 0
+                };
+                if !torn || is_there {
+                    image.write(at, sector);
                 }
             }
         }
@@ -160,10 +203,14 @@ impl State {
         if !self.now.write(at, &data) {
             return Err(Errno::EIO);
         }
-        self.unflushed.push(Write {
+        let write = Write {
             at,
             data: Arc::new(data),
-        });
+        };
+        if let Some(record) = &mut self.record {
+            record.push(Request(Some(write.clone())));
+        }
+        self.unflushed.push(write);
         match verdict {
             Verdict::Done => Ok(()),
             Verdict::Last => Err(Errno::EIO),
@@ -205,11 +252,22 @@ impl BlockDevice for FaultDevice {
         match state.request()? {
             Verdict::Last => Err(Errno::EIO),
             Verdict::Done => {
+                if let Some(record) = &mut state.record {
+                    record.push(Request(None));
+                }
                 state.durable = state.now.clone();
                 state.unflushed.clear();
                 Ok(())
             }
         }
+    }
+
+    /// What was there is gone, and nothing sensible has come instead.
+    fn discard(&self, at: u64, len: u64) -> Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(Errno::EIO);
+        }
+        self.state.lock().store(at, vec![DISCARDED; len as usize])
     }
 
     fn write_zeroes(&self, at: u64, len: u64) -> Result<()> {

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 
-use crate::crash;
+use ext4::device::BlockDevice;
+use ext4::fault::FaultDevice;
+
 use crate::fast_area::{FAST_COMMIT, crc32c, fast_commit, record};
-use crate::image::Image;
+use crate::image::{Image, mount};
 use crate::linux::{Host, Seen, same, tree};
 
 /// Writes and syncs, so that Linux makes a fast commit.
@@ -284,20 +286,21 @@ fn records_by_hand_give_the_tree_that_e2fsck_makes_of_them() {
 #[test]
 fn a_crash_leaves_fast_commits_or_what_they_meant() {
     let want = tree(&by_hand("").mount());
-    for requests in 1.. {
-        let image = by_hand("");
-        let (mounted, device) = crash::mount(&image, requests);
-        let whole = mounted.is_ok();
-        drop(mounted);
-        device.power_off(requests, SIZE as usize);
+    let base = by_hand("").load();
+    let disk = FaultDevice::new(base.clone());
+    disk.record();
+    mount("ext4", disk.clone(), "", false).unwrap().end().unwrap();
+    let requests = disk.recorded();
+    assert!(requests.len() > 8, "the replay was never cut");
+    let again = FaultDevice::new(base);
+    again.keep_whole(0..again.len());
+    for (number, request) in requests.iter().enumerate() {
+        request.repeat(&again).unwrap();
+        let image = Image::of("ext4", &again.crash(number as u64));
         let fs = image.mount();
-        same(&tree(&fs), &want, &format!("an undisturbed replay, cut at {requests}"));
+        same(&tree(&fs), &want, &format!("an undisturbed replay, cut at {number}"));
         drop(fs);
         image.check();
-        if whole {
-            assert!(requests > 8, "the replay was never cut");
-            break;
-        }
     }
 }
 

@@ -140,14 +140,12 @@ fn damaged_images_do_no_harm() {
             drop(file);
             if let Ok(fs) = image.mount_with("", true) {
                 poke(&fs.root(), 0);
-                let _ = fs.fs.unmount();
-                std::mem::forget(fs);
+                let _ = fs.end();
             }
             if let Ok(fs) = image.mount_with("errors=continue", false) {
                 poke(&fs.root(), 0);
                 change(&fs);
-                let _ = fs.fs.unmount();
-                std::mem::forget(fs);
+                let _ = fs.end();
             }
         }
     }

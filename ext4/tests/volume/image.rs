@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ext4::device::BlockDevice;
+use ext4::fault;
 use ext4::mount::Mounting;
 use ext4::{Errno, Result};
 use kernel::io::SliceSource;
@@ -43,11 +44,29 @@ impl BlockDevice for Disk {
     }
 }
 
+/// Stores an image for the one who must find out; where.
+pub fn keep(image: &fault::Image, name: &str) -> String {
+    let path = std::env::temp_dir().join(format!("ext4-test-failed-{name}.img"));
+    store(image, &path);
+    path.display().to_string()
+}
+
+fn store(image: &fault::Image, path: &Path) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(image.len()).unwrap();
+    for (at, bytes) in image.changed_since(&fault::Image::new(image.len())) {
+        file.write_all_at(bytes, at).unwrap();
+    }
+}
+
 /// An image file that goes with the test.
 pub struct Image {
     path: PathBuf,
     pub kind: &'static str,
 }
+
+/// What the unused blocks of a used disk hold.
+pub const STALE: u8 = 0xA5;
 
 /// What `mke2fs -t` makes, in the block sizes and kinds that differ.
 pub const ALL: [(&str, &str); 6] = [
@@ -82,8 +101,26 @@ fn fresh_path() -> PathBuf {
 impl Image {
     /// `mke2fs -t KIND OPTIONS`, of `megabytes`.
     pub fn new(kind: &'static str, options: &str, megabytes: u64) -> Self {
+        Self::made_on(&[], kind, options, megabytes)
+    }
+
+    /// The same on a disk that was in use: what `mke2fs` does not write holds [`STALE`].
+    pub fn new_on_used(kind: &'static str, options: &str, megabytes: u64) -> Self {
+        let options = format!("{options} -E nodiscard,lazy_itable_init=0,lazy_journal_init=0");
+        Self::made_on(&vec![STALE; (megabytes << 20) as usize], kind, &options, megabytes)
+    }
+
+    /// A file with these contents.
+    pub fn of(kind: &'static str, contents: &fault::Image) -> Self {
+        let path = fresh_path();
+        store(contents, &path);
+        Self { path, kind }
+    }
+
+    fn made_on(before: &[u8], kind: &'static str, options: &str, megabytes: u64) -> Self {
         let path = fresh_path();
         let file = std::fs::File::create(&path).unwrap();
+        file.write_all_at(before, 0).unwrap();
         file.set_len(megabytes << 20).unwrap();
         let image = Self { path, kind };
         let mut args = vec!["-q", "-F", "-t", kind];
@@ -128,17 +165,66 @@ impl Image {
         run("debugfs", &["-w", "-R", request, self.text()]).1
     }
 
-    /// `e2fsck -fn` finds nothing. It would rebuild every extent tree that has a block's worth of free entries, as trees written in random order
-    /// do, Linux's too: that it does not look at.
+    /// `e2fsck -fn` finds nothing.
     pub fn check(&self) {
-        let (clean, text) = run("e2fsck", &["-fn", "-E", "no_optimize_extents", self.text()]);
-        let odd = ["WARNING", "Fix?", "no\n", "error"]
-            .iter()
-            .any(|word| text.contains(word));
-        if !clean || odd {
+        if let Err(text) = self.judged() {
             let keep = std::env::temp_dir().join("ext4-test-failed.img");
             let _ = std::fs::copy(&self.path, &keep);
             panic!("e2fsck on {} ({}):\n{text}", keep.display(), self.kind);
+        }
+    }
+
+    /// What `e2fsck -fn` finds, if anything. It would rebuild every extent tree that has a block's worth of free entries, as trees written in
+    /// random order do, Linux's too: that it does not look at.
+    pub fn judged(&self) -> std::result::Result<(), String> {
+        let (clean, text) = run("e2fsck", &["-fn", "-E", "no_optimize_extents", self.text()]);
+        let odd = ["WARNING", "Fix?", "no\n", "error"];
+        if clean && !odd.iter().any(|word| text.contains(word)) {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    }
+
+    /// `e2fsck -fy` replays the journal and ends what a crash interrupted; what else it mends, if anything.
+    ///
+    /// The super block's two totals do not count: they are brought up to date by `sync` and `umount` alone, as in Linux, and `e2fsck -p` does not
+    /// even tell.
+    pub fn replayed_by_e2fsck(&self) -> std::result::Result<(), String> {
+        let (_, said) = run("e2fsck", &["-fy", "-E", "no_optimize_extents", self.text()]);
+        let mut text = String::new();
+        let mut lines = said.lines();
+        while let Some(line) = lines.next() {
+            let is_total =
+                line.starts_with("Free blocks count wrong (") || line.starts_with("Free inodes count wrong (");
+            if is_total {
+                // "Fix? yes"
+                lines.next();
+            } else {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        let odd = ["WARNING", "? yes", "IGNORED", "FIXED", "corrupt", "checksum", "error"];
+        if odd.iter().any(|word| text.contains(word)) {
+            return Err(text);
+        }
+        self.judged()
+    }
+
+    /// The contents, in memory.
+    pub fn load(&self) -> fault::Image {
+        let bytes = std::fs::read(&self.path).unwrap();
+        let mut image = fault::Image::new(bytes.len() as u64);
+        assert!(image.write(0, &bytes));
+        image
+    }
+
+    /// Stores `image`, of which `shown` is here already.
+    pub fn show(&self, image: &fault::Image, shown: &fault::Image) {
+        let file = OpenOptions::new().write(true).open(&self.path).unwrap();
+        for (at, bytes) in image.changed_since(shown) {
+            file.write_all_at(bytes, at).unwrap();
         }
     }
 
@@ -157,31 +243,37 @@ impl Image {
     pub fn mount_as(&self, kind: &'static str, options: &str, read_only: bool) -> Result<Mounted> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).unwrap();
         let len = file.metadata().unwrap().len();
-        let option = |word: &str| match word.split_once('=') {
-            Some((key, value)) => MountOption {
-                key: key.into(),
-                value: Some(value.into()),
-            },
-            None => MountOption {
-                key: word.into(),
-                value: None,
-            },
-        };
-        let source = MountSource {
-            options: options.split(',').filter(|word| !word.is_empty()).map(option).collect(),
-            read_only,
-            ..MountSource::default()
-        };
-        let what = Mounting {
-            kind,
-            name: "test".into(),
-            dev: DevT::new(98, 0),
-            device: Arc::new(Disk(file, len)),
-        };
-        Ok(Mounted {
-            fs: ext4::mount::mount(what, &source)?,
-        })
+        mount(kind, Arc::new(Disk(file, len)), options, read_only)
     }
+}
+
+/// Mounts a device as a file system of `kind`, with options as `mount -o` has them.
+pub fn mount(kind: &'static str, device: Arc<dyn BlockDevice>, options: &str, read_only: bool) -> Result<Mounted> {
+    let option = |word: &str| match word.split_once('=') {
+        Some((key, value)) => MountOption {
+            key: key.into(),
+            value: Some(value.into()),
+        },
+        None => MountOption {
+            key: word.into(),
+            value: None,
+        },
+    };
+    let source = MountSource {
+        options: options.split(',').filter(|word| !word.is_empty()).map(option).collect(),
+        read_only,
+        ..MountSource::default()
+    };
+    let what = Mounting {
+        kind,
+        name: "test".into(),
+        dev: DevT::new(98, 0),
+        device,
+    };
+    Ok(Mounted {
+        fs: ext4::mount::mount(what, &source)?,
+        ended: false,
+    })
 }
 
 impl Drop for Image {
@@ -193,11 +285,12 @@ impl Drop for Image {
 /// A mounted image, unmounted at the end.
 pub struct Mounted {
     pub fs: Arc<ext4::Ext4>,
+    ended: bool,
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !std::thread::panicking() && !self.ended {
             self.fs.unmount().expect("unmounted");
         }
     }
@@ -206,6 +299,12 @@ impl Drop for Mounted {
 impl Mounted {
     pub fn root(&self) -> Arc<dyn Inode> {
         FileSystem::root(&*self.fs)
+    }
+
+    /// Unmounts, whatever comes of it.
+    pub fn end(mut self) -> Result<()> {
+        self.ended = true;
+        self.fs.unmount()
     }
 
     /// Walks without symlinks.

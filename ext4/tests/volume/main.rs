@@ -1,5 +1,6 @@
 //! The driver against images made by `mke2fs`, driven through the VFS's traits; judged by `e2fsck -fn` and `debugfs`.
 
+mod campaign;
 mod crash;
 mod fast;
 mod fast_area;
@@ -8,6 +9,7 @@ mod image;
 mod linux;
 mod model;
 mod names;
+mod random;
 mod read;
 mod space;
 mod sync;
