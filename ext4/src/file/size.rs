@@ -129,7 +129,10 @@ impl Inode {
         }
         self.cut_blocks(keep)?;
         let mut tx = Tx::begin_anyway(fs, INODE_CREDITS + ORPHAN_CREDITS)?;
-        tx.orphan_remove(self)?;
+        // A file without a name was on the list before, and stays there.
+        if self.nlink() > 0 {
+            tx.orphan_remove(self)?;
+        }
         tx.write_inode(self)?;
         drop(tx);
         self.mark_dirty();

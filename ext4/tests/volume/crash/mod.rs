@@ -6,6 +6,7 @@
 
 mod found;
 mod history;
+mod known;
 mod point;
 mod work;
 
