@@ -226,6 +226,10 @@ impl Log {
             }
         }
         self.write_first_tail()?;
+        if self.order == CommitOrder::Together {
+            // Nothing holds the commit block back; what its blocks point to must be there by then.
+            self.flush_home()?;
+        }
         let mut out = Out {
             log: self,
             writer: self.area.writer(),

@@ -104,6 +104,11 @@ impl Options {
                 return Err(error);
             }
         }
+        if self.journal_async_commit && self.data == DataMode::Ordered && geometry.compat.contains(Compat::HAS_JOURNAL)
+        {
+            log::error!("EXT4-fs ({device}): can't mount with journal_async_commit in data=ordered mode");
+            return Err(Errno::EINVAL);
+        }
         Ok(())
     }
 
