@@ -160,6 +160,12 @@ impl Image {
         run("debugfs", &["-R", request, self.text()]).1
     }
 
+    /// `debugfs -f`: one request a line.
+    pub fn debugfs_script(&self, script: &Path) -> String {
+        let script = script.to_str().unwrap();
+        run("debugfs", &["-f", script, self.text()]).1
+    }
+
     /// `debugfs -w -R`.
     pub fn debugfs_write(&self, request: &str) -> String {
         run("debugfs", &["-w", "-R", request, self.text()]).1

@@ -4,7 +4,6 @@
 //! A case is a kind of disk, mount options, a flavour of work and a seed; it runs once, and is cut at many points. `EXT4_JUDGE_CASES=17` runs one case
 //! again, `EXT4_CRASH_POINTS` sets how many points a case has.
 
-mod found;
 mod history;
 mod known;
 mod point;
@@ -48,7 +47,7 @@ const OPTIONS: [&str; 7] = [
     "data=journal",
     "journal_checksum",
     "nodelalloc",
-    "journal_async_commit,journal_checksum",
+    "data=writeback,journal_async_commit,journal_checksum",
 ];
 
 /// One run of a workload.

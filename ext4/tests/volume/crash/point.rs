@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ext4::fault::{FaultDevice, Image as Bytes, Request};
 use kernel::vfs::FileSystem;
 
-use super::found::Found;
 use super::history::History;
 use crate::image::{Image, make, mount, write_at};
 use crate::random::Random;
+use crate::tree::Tree;
 
 /// A workload that ran, to be cut.
 pub struct Cut<'a> {
@@ -112,7 +112,7 @@ impl Cut<'_> {
         };
         let disk = FaultDevice::new(image);
         let fs = mount(self.kind, disk.clone(), self.options, false).map_err(|error| format!("mount: {error}"))?;
-        let found = Found::of(&fs).map_err(|error| format!("what is there cannot be read: {error}"))?;
+        let found = Tree::of(&fs).map_err(|error| format!("what is there cannot be read: {error}"))?;
         self.history.allows(request, &found)?;
         if random.below(4) == 0 {
             go_on(&fs)?;

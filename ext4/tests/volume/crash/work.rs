@@ -7,7 +7,7 @@ use ext4::{Errno, Result};
 use kernel::vfs::inode::{RenameFlags, XattrFlags};
 use kernel::vfs::{FileSystem, Inode, NewNode, OpenFlags};
 
-use super::history::{Body, History, Names, Node};
+use super::history::{Body, History, Names, Node, SHIFT};
 use crate::image::{Mounted, attr, fallocate, open, truncate, write_at};
 use crate::random::Random;
 
@@ -445,7 +445,8 @@ impl Work<'_> {
         let mode = *self.random.of(&[0, 1, 3, 3, 16, 17, 8, 32]);
         let (mut at, mut len) = (self.random.below(SPAN), self.random.below(20_000) + 1);
         if matches!(mode, 8 | 32) {
-            (at, len) = (at / 4096 * 4096, (len / 4096 + 1) * 4096);
+            let unit = SHIFT as u64;
+            (at, len) = (at / unit * unit, (len / unit + 1) * unit);
         }
         let size = self.history.body(body).data.len();
         let (from, end) = (at as usize, (at + len) as usize);
@@ -461,6 +462,7 @@ impl Work<'_> {
             Err(error) => return Err(error),
         }
         self.history.change(body, |body| {
+            body.shifts += u32::from(matches!(mode, 8 | 32));
             let data = &mut body.data;
             if matches!(mode, 3 | 16 | 17) {
                 data[from.min(size)..end.min(size)].fill(0);
