@@ -192,8 +192,9 @@ pub fn run(args: &[String]) -> Result<(), String> {
     match args.first().map(String::as_str) {
         Some("python") => python(&args[1..]),
         Some("stress") => stress(&args[1..]),
+        Some("debian") => crate::image::judge::run(&args[1..]),
         Some("ltp") => ltp::run(&args[1..]),
-        _ => Err("judge python [MODULE...], judge stress [STRESSOR...] or judge ltp DIR [--ptrace] [TEST...]".into()),
+        _ => Err("judge debian [--suite ...], judge python [MODULE...], judge stress [STRESSOR...] or judge ltp DIR [--ptrace] [TEST...]".into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod guests;
+mod image;
 mod judge;
 mod ltp;
 mod test;
@@ -12,6 +13,8 @@ const USAGE: &str = "usage: cargo xtask <task>
 
   test [FILTER]   builds everything and runs all tests; installs what the tests need (Debian packages) when it may
   guests          compiles the guest programs of tests/guest and tests/bench into target/guest
+  image KIND OUT  makes a bootable root image, busybox or debian; image --help tells more
+  judge debian    makes a Debian image, boots it on both backends, and lets apt and dpkg work in it; needs a mirror
   judge python    runs Python's tests of the system natively and in a guest, and reports what fails only there
   judge ltp DIR   runs the system call tests of an installed LTP natively (as root) and in a guest; --ptrace, names of tests
   judge stress    runs stress-ng's stressors in a guest, two seconds each
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("test") => test::run(&args[1..]),
         Some("guests") => guests::build().map(drop),
+        Some("image") => image::run(&args[1..]),
         Some("judge") => judge::run(&args[1..]),
         Some("bench") => bench::run(&args[1..]),
         _ => {

@@ -40,7 +40,11 @@ pub fn run(args: &[String]) -> Result<(), String> {
     cargo(&words)
 }
 
-fn cargo(words: &[&str]) -> Result<(), String> {
+/// Runs cargo in the workspace.
+///
+/// # Errors
+/// How it ended.
+pub fn cargo(words: &[&str]) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(words)
