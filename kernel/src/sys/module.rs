@@ -18,7 +18,6 @@ use crate::{Errno, Result};
 pub const BUILT_IN: &[&str] = &[
     "binfmt_misc",
     "brd",
-    "configfs",
     "devpts",
     "ext2",
     "ext3",

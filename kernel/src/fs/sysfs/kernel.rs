@@ -35,7 +35,6 @@ pub(super) fn fill() {
         "kernel/debug",
         "kernel/tracing",
         "kernel/security",
-        "kernel/config",
         "fs/cgroup",
         "fs/fuse/connections",
     ] {
