@@ -1,11 +1,9 @@
-//! hostfs on the running machine: what waits for a disk must not hold a virtual CPU. Each test boots in a child process (this program with
-//! `--run NAME`), which ends itself with status 0.
+//! hostfs on the running machine: what waits for a disk must not hold a virtual CPU.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use hostfs::{HostFs, HostfsArgs};
 use kernel::io::{SliceSink, SliceSource};
@@ -14,7 +12,7 @@ use kernel::vfs::file::WriteAt;
 use kernel::vfs::inode::NewAttr;
 use kernel::vfs::{File, FileSystem, Inode, Mode, NewNode, OpenFlags};
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[harness::machine::Test] = &[
     (
         "others_run_on_the_cpu_while_a_file_is_synchronized",
         others_run_while_a_file_is_synchronized,
@@ -29,54 +27,16 @@ const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-const HANG_GUARD: Duration = Duration::from_secs(60);
-
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, flag, name] = args.as_slice()
-        && flag == "--run"
-    {
-        let run = TESTS.iter().find(|test| test.0 == name).expect("a test of this name").1;
+    harness::machine::main(TESTS, |test| {
         arch_um::cpu::run(
             1,
             Box::new(move || {
-                run();
+                test();
                 arch_um::exit::exit(0)
             }),
-        );
-    }
-    let mut code = ExitCode::SUCCESS;
-    for (name, _) in TESTS {
-        let result = child(name);
-        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
-        if let Err(why) = result {
-            println!("{why}");
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
-}
-
-fn child(name: &str) -> Result<(), String> {
-    let exe = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut child = Command::new(exe)
-        .args(["--run", name])
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|e| e.to_string())?;
-    let start = Instant::now();
-    loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(format!("{status}")),
-            None if start.elapsed() > HANG_GUARD => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err("hangs".into());
-            }
-            None => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
+        )
+    })
 }
 
 /// A tree on the disk of the build, gone with the value.

@@ -1,20 +1,12 @@
 //! Block devices under the eyes of the programs that manage them: what they say of a disk is what they say of the image on the host, and what they
 //! write is, byte for byte, what they write into a file.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use harness::script::{Ran, Scratch, in_guest_with, natively};
 use harness::{Backend, Linux};
-
-const MIB: u64 = 1 << 20;
-
-fn image(scratch: &Scratch, name: &str, len: u64) -> PathBuf {
-    let path = scratch.path().join(name);
-    let file = File::create(&path).expect("an image");
-    file.set_len(len).expect("its length");
-    path
-}
+use tests::disk_files::{MIB, image};
 
 /// Runs `script` in a guest with sysfs and the disk `disk` as /dev/ubda.
 fn with_disk(backend: Backend, disk: &Path, script: &str) -> Ran {
@@ -329,7 +321,7 @@ fn what_nobody_synced_is_in_the_image_after_every_way_down() {
             "mount -t proc none /proc; exec 5<>/dev/ubda; echo unsynced >&5; L=$(losetup -f --show {}); exec 6<>$L; echo loop >&6; {way}; sleep 100",
             scratch.path().join("file").display()
         );
-        File::create(scratch.path().join("file"))
+        fs::File::create(scratch.path().join("file"))
             .and_then(|file| file.set_len(MIB))
             .expect("a file");
         in_guest_with(Linux::hostfs(Backend::Seccomp).args([&word, "noreboot"]), &script);

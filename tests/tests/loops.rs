@@ -1,20 +1,12 @@
 //! Loop devices: what `losetup(8)` and its relatives do with them, on files of hostfs and tmpfs, on disks, and on each other.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use harness::script::{Ran, Scratch, in_guest_with, natively};
 use harness::{Backend, Linux};
-
-const MIB: u64 = 1 << 20;
-
-fn image(scratch: &Scratch, name: &str, len: u64) -> PathBuf {
-    let path = scratch.path().join(name);
-    let file = File::create(&path).expect("an image");
-    file.set_len(len).expect("its length");
-    path
-}
+use tests::disk_files::{MIB, image};
 
 /// Runs `script` with sysfs, `$F` being `file`.
 fn with_file(backend: Backend, file: &Path, script: &str) -> Ran {

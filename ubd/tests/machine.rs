@@ -1,18 +1,16 @@
-//! Disks on the running machine, added and removed as the management console does it. Each test boots in a child process (this program with
-//! `--run NAME`), which ends itself with status 0.
+//! Disks on the running machine, added and removed as the management console does it.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arch_um::Errno;
 use kernel::block::{self, BioFlags, BlockDevice, Claim, Disk};
 use kernel::io::{SliceSink, SliceSource};
 use kernel::vfs::DevT;
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[harness::machine::Test] = &[
     ("disks_come_and_go_while_the_machine_runs", disks_come_and_go),
     (
         "a_disk_that_is_open_cannot_be_removed",
@@ -34,59 +32,16 @@ const TESTS: &[(&str, fn())] = &[
     ),
 ];
 
-const HANG_GUARD: Duration = Duration::from_secs(60);
-
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, flag, name] = args.as_slice()
-        && flag == "--run"
-    {
-        let run = TESTS.iter().find(|test| test.0 == name).expect("a test of this name").1;
+    harness::machine::main(TESTS, |test| {
         arch_um::cpu::run(
             1,
             Box::new(move || {
-                run();
+                test();
                 arch_um::exit::exit(0)
             }),
-        );
-    }
-    let mut code = ExitCode::SUCCESS;
-    for (name, _) in TESTS {
-        let result = child(name);
-        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
-        if let Err(why) = result {
-            println!("{why}");
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
-}
-
-fn child(name: &str) -> Result<(), String> {
-    let exe = std::env::current_exe().map_err(|error| error.to_string())?;
-    let directory = std::env::temp_dir().join(format!("ubd-machine-{}-{name}", std::process::id()));
-    fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
-    let mut child = Command::new(exe)
-        .args(["--run", name])
-        .current_dir(&directory)
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|e| e.to_string())?;
-    let start = Instant::now();
-    let outcome = loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
-            Some(status) if status.success() => break Ok(()),
-            Some(status) => break Err(format!("{status}")),
-            None if start.elapsed() > HANG_GUARD => {
-                let _ = child.kill();
-                let _ = child.wait();
-                break Err("hangs".into());
-            }
-            None => std::thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    let _ = fs::remove_dir_all(directory);
-    outcome
+        )
+    })
 }
 
 /// An image of 1 MiB of sevens in the working directory.
