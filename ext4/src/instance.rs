@@ -4,21 +4,21 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arch_um::sync::{LockClass, RwLock, SpinLock, WaitQueue, order};
 use kernel::vfs::{DevT, Timespec};
 
 use crate::buffer::{Buffer, BufferCache};
+use crate::damage::{Culprit, ErrorLog};
 use crate::device::Tracked;
 use crate::inode::Inode;
 use crate::journal::Journal;
 use crate::layout::checksum::crc32c;
 use crate::layout::features::Incompat;
 use crate::layout::geometry::Geometry;
-use crate::layout::{get16, get32, put, put16, put32};
-use crate::mount::options::{OnError, Options};
+use crate::layout::{put, put32};
+use crate::mount::options::Options;
 use crate::space::blocks::Run;
 use crate::space::counters::Counters;
 use crate::space::groups::Group;
@@ -90,14 +90,6 @@ impl Worker {
         self.ended.store(true, Ordering::Release);
         self.queue.wake_all();
     }
-}
-
-/// What the super block will be told of errors.
-#[derive(Default)]
-pub(crate) struct ErrorLog {
-    pub count: u32,
-    pub first: Option<Timespec>,
-    pub last: Option<Timespec>,
 }
 
 /// The parts of an instance that are made before it.
@@ -207,8 +199,11 @@ impl Ext4 {
         }
         let bytes = buffer.snapshot();
         if !check(&bytes) {
-            self.error(format_args!("block {}: checksum invalid", buffer.block()));
-            return Err(Errno::EBADMSG);
+            let culprit = Culprit {
+                ino: 0,
+                block: buffer.block(),
+            };
+            return Err(self.report(culprit, Errno::EBADMSG, format_args!("checksum invalid")));
         }
         self.checked.lock().insert(buffer.block());
         Ok(())
@@ -231,36 +226,6 @@ impl Ext4 {
         } else {
             checked.retain(|&block| block < run.first || block >= run.first + u64::from(run.count));
         }
-    }
-
-    /// The disk is damaged: tells the log, and does what `errors=` says. Returns `EUCLEAN`, Linux's `EFSCORRUPTED`.
-    pub(crate) fn error(&self, what: fmt::Arguments<'_>) -> Errno {
-        log::error!("EXT4-fs error (device {}): {what}", self.name);
-        let now = Timespec::now();
-        {
-            let mut errors = self.errors.lock();
-            errors.count += 1;
-            errors.first.get_or_insert(now);
-            errors.last = Some(now);
-        }
-        let action = self.options.lock().errors;
-        match action {
-            OnError::Continue => {}
-            OnError::RemountReadOnly => {
-                if !self.read_only.load(Ordering::Acquire) && !self.stopped.swap(true, Ordering::AcqRel) {
-                    log::error!("EXT4-fs ({}): Remounting filesystem read-only", self.name);
-                }
-            }
-            OnError::Panic => {
-                if !self.read_only.load(Ordering::Acquire) {
-                    arch_um::exit::kernel_panic(&alloc::format!(
-                        "EXT4-fs (device {}): panic forced after error",
-                        self.name
-                    ));
-                }
-            }
-        }
-        Errno::EUCLEAN
     }
 
     /// Changes the super block's bytes and its checksum.
@@ -297,17 +262,6 @@ impl News {
         let now = Timespec::now().sec;
         put32(raw, 0x30, now as u32);
         put(raw, 0x274, &[(now >> 32) as u8]);
-        if self.errors.count == 0 {
-            return;
-        }
-        let state = get16(raw, 0x3a);
-        put16(raw, 0x3a, state | 2);
-        let stored = get32(raw, 0x194);
-        let time = |time: Option<Timespec>| time.map_or(0, |time| time.sec as u32);
-        if stored == 0 {
-            put32(raw, 0x198, time(self.errors.first));
-        }
-        put32(raw, 0x194, stored.saturating_add(self.errors.count));
-        put32(raw, 0x1cc, time(self.errors.last));
+        self.errors.store(raw);
     }
 }

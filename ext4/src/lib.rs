@@ -3,6 +3,7 @@
 //! * [`device`]: what a file system lies on.  * [`buffer`]: cached metadata blocks.  * [`journal`]: transactions over them (JBD2), or the
 //!   same interface without a journal.  * [`fault`]: a disk for tests.
 //! * `layout`: bytes on the disk.  * [`mount`]: from a device to an [`Ext4`] and back.  * `instance`, `transaction`: what all parts share.
+//! * `damage`: errors on the disk.
 //! * `space`: groups, blocks, inode numbers.  * `map`: from a file's blocks to the disk's.  * `inode`: files in memory.  * `file`: contents.
 //! * `dir`: names.  * `xattr`: extended attributes.
 //!
@@ -18,6 +19,7 @@
 extern crate alloc;
 
 pub mod buffer;
+mod damage;
 pub mod device;
 mod dir;
 pub mod fault;

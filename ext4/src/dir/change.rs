@@ -162,8 +162,6 @@ pub(crate) fn replace(tx: &mut Tx<'_>, dir: &Inode, found: &Found, ino: u32, kin
 pub(crate) fn set_parent(tx: &mut Tx<'_>, dir: &Inode, parent: u32) -> Result<()> {
     match find(tx.fs, &tx.meta, dir, b"..")? {
         Some(found) => replace(tx, dir, &found, parent, FileType::Directory),
-        None => Err(tx
-            .fs
-            .error(format_args!("inode #{}: no '..' in directory", dir.number()))),
+        None => Err(dir.error(format_args!("no '..' in directory"))),
     }
 }

@@ -91,14 +91,15 @@ fn is_sealed(bytes: &[u8], seed: u32, at: usize) -> bool {
     checksum(bytes, seed, at).is_some_and(|(place, crc)| get32(bytes, place) == crc)
 }
 
-fn damaged(fs: &Ext4, dir: &Inode, what: &str) -> Errno {
-    fs.error(format_args!("inode #{}: {what}", dir.number()));
+#[track_caller]
+fn damaged(dir: &Inode, what: &str) -> Errno {
+    dir.error(format_args!("{what}"));
     Errno::EINVAL
 }
 
 fn node(fs: &Ext4, meta: &Meta, dir: &Inode, block: u64, at: usize) -> Result<Node> {
     let Some(buffer) = raw_block(fs, meta, dir, block)? else {
-        return Err(damaged(fs, dir, "Directory index points to a hole"));
+        return Err(damaged(dir, "Directory index points to a hole"));
     };
     let seed = dir.seed(&fs.geometry);
     fs.check_once(&buffer, |bytes| is_sealed(bytes, seed, at))?;
@@ -106,7 +107,6 @@ fn node(fs: &Ext4, meta: &Meta, dir: &Inode, block: u64, at: usize) -> Result<No
     let (limit, count) = (usize::from(get16(&bytes, at)), usize::from(get16(&bytes, at + 2)));
     if limit != room(fs, at) || count == 0 || count > limit {
         return Err(damaged(
-            fs,
             dir,
             &alloc::format!("dx entry: limit {limit} or count {count} is wrong"),
         ));
@@ -121,7 +121,7 @@ fn node(fs: &Ext4, meta: &Meta, dir: &Inode, block: u64, at: usize) -> Result<No
         })
         .collect();
     if entries.windows(2).any(|pair| pair[0].0 > pair[1].0) {
-        return Err(damaged(fs, dir, "dx entries out of order"));
+        return Err(damaged(dir, "dx entries out of order"));
     }
     Ok(Node {
         buffer,
@@ -144,15 +144,10 @@ fn way(fs: &Ext4, meta: &Meta, dir: &Inode, target: impl FnOnce(u8) -> Option<u3
         )
     });
     if !hash::is_known(version) || info_len != 8 || unused & 1 != 0 {
-        return Err(damaged(
-            fs,
-            dir,
-            &alloc::format!("Unrecognised inode hash code {version}"),
-        ));
+        return Err(damaged(dir, &alloc::format!("Unrecognised inode hash code {version}")));
     }
     if levels >= most_levels(fs) {
         return Err(damaged(
-            fs,
             dir,
             &alloc::format!(
                 "Directory (ino: {}) htree depth {levels:#x} exceeds supported value",
@@ -172,7 +167,7 @@ fn way(fs: &Ext4, meta: &Meta, dir: &Inode, target: impl FnOnce(u8) -> Option<u3
         if last < levels {
             let below = way.leaf();
             if below == 0 {
-                return Err(damaged(fs, dir, "dx entry points to the root"));
+                return Err(damaged(dir, "dx entry points to the root"));
             }
             way.nodes.push(node(fs, meta, dir, below, NODE_AT)?);
         }
@@ -278,7 +273,7 @@ pub(super) fn build(tx: &mut Tx<'_>, dir: &Inode) -> Result<()> {
         return Err(Errno::EUCLEAN);
     };
     if entries.len() < 2 || !entries[0].is(&bytes, b".") || !entries[1].is(&bytes, b"..") {
-        return Err(fs.error(format_args!("inode #{}: invalid rec_len for '..'", dir.number())));
+        return Err(dir.error(format_args!("invalid rec_len for '..'")));
     }
     let version = if hash::is_known(fs.geometry.hash_version) {
         fs.geometry.hash_version
@@ -323,7 +318,7 @@ pub(super) fn add(tx: &mut Tx<'_>, dir: &Inode, name: &[u8], ino: u32, kind: u8)
             hash::of_name(&fs.geometry, version, name).map(|hash| hash.major)
         })?;
         let Some((buffer, _, entries)) = leaf(fs, &tx.meta, dir, way.leaf())? else {
-            return Err(damaged(fs, dir, "Directory index points to a hole"));
+            return Err(damaged(dir, "Directory index points to a hole"));
         };
         if entry::has_room(&entries, name.len()) {
             return change::insert_into(tx, dir, &buffer, &entries, ino, name, kind);

@@ -223,9 +223,7 @@ pub(crate) fn inline_entries(dir: &Inode) -> Result<Vec<Name>> {
     let split = bytes.len().min(crate::layout::inode::BLOCK_LEN);
     for part in [&bytes[4.min(split)..split], &bytes[split..]] {
         let Some(entries) = entry::parse(part, 0) else {
-            return Err(dir
-                .fs
-                .error(format_args!("inode #{}: bad entry in inline directory", dir.number())));
+            return Err(dir.error(format_args!("bad entry in inline directory")));
         };
         let real = entries.iter().filter(|entry| entry.ino != 0);
         names.extend(real.map(|entry| (entry.ino, entry.kind, entry.name(part).to_vec())));

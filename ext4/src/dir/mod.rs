@@ -67,10 +67,7 @@ pub(crate) fn leaf(fs: &Ext4, meta: &Meta, dir: &Inode, at: u64) -> Result<Optio
     let bytes = buffer.snapshot();
     match entry::parse(&bytes[..leaf_end(fs)], 0) {
         Some(entries) => Ok(Some((buffer, bytes, entries))),
-        None => Err(fs.error(format_args!(
-            "inode #{}: block {at}: bad entry in directory",
-            dir.number()
-        ))),
+        None => Err(dir.error(format_args!("block {at}: bad entry in directory"))),
     }
 }
 

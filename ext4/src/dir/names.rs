@@ -104,16 +104,13 @@ impl Inode {
         };
         let ino = ino.ok_or(Errno::ENOENT)?;
         if ino == self.number() && name != b"." {
-            return Err(self.fs.error(format_args!(
-                "inode #{ino}: '{}' linked to parent dir",
+            return Err(self.error(format_args!(
+                "'{}' linked to parent dir",
                 alloc::string::String::from_utf8_lossy(name)
             )));
         }
         match self.fs.inode(ino, Which::Named) {
-            Err(Errno::ESTALE) => Err(self.fs.error(format_args!(
-                "inode #{}: deleted inode referenced: {ino}",
-                self.number()
-            ))),
+            Err(Errno::ESTALE) => Err(self.error(format_args!("deleted inode referenced: {ino}"))),
             other => other,
         }
     }
@@ -393,9 +390,7 @@ impl Inode {
             return Err(Errno::EOPNOTSUPP);
         }
         if len > 4096 {
-            return Err(self
-                .fs
-                .error(format_args!("inode #{}: symlink of {len} bytes", self.number())));
+            return Err(self.error(format_args!("symlink of {len} bytes")));
         }
         if flags.contains(Flags::INLINE_DATA) {
             let mut text = self.inline_data()?;
@@ -416,9 +411,7 @@ impl Inode {
         for at in 0..len.div_ceil(size) {
             let found = map::lookup(&self.fs, &meta, self, at as u64, 1)?;
             if found.kind != Kind::Written {
-                return Err(self
-                    .fs
-                    .error(format_args!("inode #{}: symlink without contents", self.number())));
+                return Err(self.error(format_args!("symlink without contents")));
             }
             text.extend_from_slice(&self.fs.file_block(found.block)?.snapshot());
         }

@@ -46,7 +46,12 @@ impl Backing for Contents {
     }
 
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
-        self.inode()?.write_disk(at, data)
+        let inode = self.inode()?;
+        inode.write_disk(at, data).inspect_err(|&error| {
+            if error == Errno::EIO && inode.fs.has_journal && inode.fs.options.lock().data_err_abort {
+                inode.fs.abort(error, format_args!("data cannot be written"));
+            }
+        })
     }
 
     /// The one who syncs commits the journal, which flushes.

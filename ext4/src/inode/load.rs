@@ -6,6 +6,7 @@ use kernel::vfs::inode::{NewAttr, NewNode};
 use kernel::vfs::{FileType, Timespec};
 
 use super::Inode;
+use crate::damage::Culprit;
 use crate::instance::Ext4;
 use crate::layout::features::Compat;
 use crate::layout::geometry::Geometry;
@@ -69,8 +70,8 @@ impl Ext4 {
             (Core::parse(raw, &self.geometry), is_sealed(raw, ino, &self.geometry))
         });
         if !sealed {
-            self.error(format_args!("inode #{ino}: iget: checksum invalid"));
-            return Err(Errno::EBADMSG);
+            let culprit = Culprit { ino, block: 0 };
+            return Err(self.report(culprit, Errno::EBADMSG, format_args!("iget: checksum invalid")));
         }
         Ok(core)
     }
@@ -83,7 +84,7 @@ impl Ext4 {
     }
 
     fn check_core(&self, ino: u32, core: &Core, which: Which) -> Result<FileType> {
-        let wrong = |what: &str| self.error(format_args!("inode #{ino}: iget: {what}"));
+        let wrong = |what: &str| self.error_of(ino, format_args!("iget: {what}"));
         if core.nlink == 0 && (which == Which::Named || core.mode == 0) {
             return if ino == ROOT {
                 Err(wrong("root inode unallocated"))

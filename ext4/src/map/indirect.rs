@@ -77,7 +77,7 @@ fn checked(fs: &Ext4, inode: &Inode, block: u64) -> Result<u64> {
     if block == 0 || fs.is_file_space(block, 1) {
         return Ok(block);
     }
-    Err(fs.error(format_args!("inode #{}: invalid block {block}", inode.number())))
+    Err(inode.error(format_args!("invalid block {block}")))
 }
 
 pub(crate) fn lookup(fs: &Ext4, inode: &Inode, at: u64, most: u64) -> Result<Mapping> {
@@ -293,7 +293,7 @@ pub(crate) fn pointer_blocks(fs: &Ext4, inode: &Inode) -> Result<BTreeSet<u64>> 
         .collect();
     while let Some((block, below)) = open.pop() {
         if !seen.insert(block) {
-            return Err(fs.error(format_args!("inode #{}: block {block} used twice", inode.number())));
+            return Err(inode.error(format_args!("block {block} used twice")));
         }
         if below > 0 {
             let bytes = fs.file_block(block)?.snapshot();

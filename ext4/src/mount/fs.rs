@@ -45,7 +45,7 @@ pub(super) fn work(fs: &Weak<Ext4>, worker: &Worker) {
             return;
         };
         let done = if woken.is_ok() {
-            fs.bury()
+            fs.bury().and(fs.tell_errors())
         } else {
             due = Instant::now().saturating_add(PERIOD);
             if fs.is_writable() { fs.write_all() } else { Ok(()) }
@@ -110,13 +110,24 @@ impl FileSystem for Ext4 {
     }
 
     fn show_options(&self) -> String {
-        self.options.lock().show(&self.geometry)
+        let mut shown = self.options.lock().show(&self.geometry);
+        if self.stopped.load(Ordering::Acquire) {
+            shown.push_str(",emergency_ro");
+        }
+        shown
     }
 
     fn remount(&self, source: &MountSource) -> Result<()> {
         let mut options = self.options.lock().clone();
+        let before = core::mem::take(&mut options.abort);
         options.apply(source, &self.geometry, &self.name)?;
         let was_read_only = self.read_only.load(Ordering::Acquire);
+        if options.abort {
+            self.abort(Errno::ESHUTDOWN, format_args!("Abort forced by user"));
+            *self.options.lock() = options;
+            return Ok(());
+        }
+        options.abort = before;
         if self.stopped.load(Ordering::Acquire) && !source.read_only {
             log::error!("EXT4-fs ({}): Abort forced by user", self.name);
             return Err(Errno::EROFS);
@@ -153,7 +164,11 @@ impl FileSystem for Ext4 {
         drop(root);
         let dirty = core::mem::take(&mut *self.dirty.lock());
         drop(dirty);
-        let outcome = outcome.and(self.journal.close());
+        let outcome = match self.journal.close() {
+            // It stopped long ago, and the super block says why.
+            Err(_) if self.stopped.load(Ordering::Acquire) => outcome,
+            closed => outcome.and(closed),
+        };
         if self.has_errors() {
             log::warn!("EXT4-fs ({}): error count since last fsck is not zero", self.name);
         }

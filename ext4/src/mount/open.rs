@@ -8,24 +8,23 @@ use core::sync::atomic::Ordering;
 use kernel::vfs::inode::MountSource;
 use kernel::vfs::{DevT, Timespec};
 
-use super::options::Options;
+use super::options::{DataMode, Options};
 use super::recovery::Replay;
 use super::{features, recovery};
 use crate::buffer::BufferCache;
+use crate::damage::ERRORS;
 use crate::device::{BlockDevice, Tracked};
 use crate::inode::load::{ROOT, Which};
 use crate::instance::{Ext4, Parts};
 use crate::layout::features::Incompat;
 use crate::layout::geometry::{Geometry, MAGIC, SUPER_AT, SUPER_LEN};
-use crate::layout::{get16, get32, put16, put32};
+use crate::layout::{get16, put16, put32};
 use crate::space::groups;
 use crate::transaction::Tx;
 use crate::{Errno, Result};
 
 /// `s_state`: unmounted in order.
 const VALID: u16 = 1;
-/// `s_state`: errors were met.
-const ERRORS: u16 = 2;
 
 /// What to mount, and as what.
 pub struct Mounting {
@@ -76,6 +75,7 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     let device = Arc::new(Tracked::new(what.device.clone()));
     let buffers = BufferCache::new(device.clone(), geometry.block_size as usize);
     let opened = recovery::open_journal(&buffers, &geometry, &options, read_only, &name)?;
+    let before = raw.clone();
     if opened.journal.is_logged() && at == SUPER_AT {
         // Replay may have written it.
         what.device.read(at, &mut raw)?;
@@ -109,9 +109,18 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     if fs.has_journal && (replayed || fs.geometry.incompat.contains(Incompat::RECOVER)) {
         fs.mark_replay(Replay::NotNeeded)?;
     }
+    if replayed {
+        fs.keep_errors(&before)?;
+    }
     if let Some(error) = fs.journal.recorded_error() {
-        log::warn!("EXT4-fs ({}): Marking fs in need of filesystem check: {error}", fs.name);
-        fs.errors.lock().count += 1;
+        log::warn!(
+            "EXT4-fs warning (device {}): Filesystem error recorded from previous mount: {error}",
+            fs.name
+        );
+        log::warn!(
+            "EXT4-fs warning (device {}): Marking fs in need of filesystem check.",
+            fs.name
+        );
     }
     let root = fs
         .inode(ROOT, Which::Named)
@@ -124,17 +133,17 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     if !read_only {
         fs.start_writing()?;
     }
-    let mode = match (read_only, fs.has_journal) {
-        (true, false) => "ro without journal",
-        (false, false) => "r/w without journal",
-        (true, true) => "ro with ordered data mode",
-        (false, true) => "r/w with ordered data mode",
+    let data = match fs.options.lock().data {
+        _ if !fs.has_journal => "out journal",
+        DataMode::Journal => " journalled data mode",
+        DataMode::Ordered => " ordered data mode",
+        DataMode::Writeback => " writeback data mode",
     };
     log::info!(
-        "EXT4-fs ({}): mounted filesystem {} {}. Quota mode: none.",
+        "EXT4-fs ({}): mounted filesystem {} {} with{data}. Quota mode: none.",
         fs.name,
         uuid(&fs.geometry.uuid),
-        mode
+        if read_only { "ro" } else { "r/w" },
     );
     Ok(fs)
 }
@@ -186,7 +195,12 @@ impl Ext4 {
         {
             let mut tx = Tx::begin_anyway(self, 2)?;
             let keeps_valid = self.has_journal;
+            let failed = self.journal.recorded_error().is_some();
             tx.change_super(|raw| {
+                if failed {
+                    let state = get16(raw, 0x3a);
+                    put16(raw, 0x3a, state | ERRORS);
+                }
                 if !keeps_valid {
                     let state = get16(raw, 0x3a);
                     put16(raw, 0x3a, state & !VALID);
@@ -213,7 +227,8 @@ impl Ext4 {
         self.read_only.store(true, Ordering::Release);
         let clean = outcome.is_ok() && !stopped;
         if self.journal.aborted().is_some() {
-            return outcome.and(Err(Errno::EIO));
+            // Who has told of the error before has nothing to add.
+            return if stopped { Ok(()) } else { outcome.and(Err(Errno::EIO)) };
         }
         let news = self.news();
         let mut tx = Tx::begin_anyway(self, 2)?;
@@ -283,13 +298,5 @@ impl Ext4 {
             raw[0x88..0xc8].fill(0);
             raw[0x88..0x88 + count].copy_from_slice(&path[..count]);
         })
-    }
-
-    /// The features that the super block has now.
-    pub(super) fn has_errors(&self) -> bool {
-        let (block, at) = self.geometry.super_place();
-        self.buffers
-            .get(block)
-            .is_ok_and(|buffer| buffer.read(|bytes| get32(bytes, at + 0x194)) > 0)
     }
 }

@@ -49,6 +49,10 @@ pub(crate) struct Options {
     pub init_itable: bool,
     pub lazytime: bool,
     pub debug: bool,
+    /// Of a remount: writing ends now.
+    pub abort: bool,
+    /// Data that cannot be written stops the journal.
+    pub data_err_abort: bool,
 }
 
 /// Seconds between commits.
@@ -89,6 +93,8 @@ impl Options {
             init_itable: true,
             lazytime: false,
             debug: false,
+            abort: false,
+            data_err_abort: false,
         }
     }
 
@@ -206,9 +212,16 @@ impl Options {
             "lazytime" => self.lazytime = true,
             "nolazytime" => self.lazytime = false,
             "debug" => self.debug = true,
+            "abort" => self.abort = true,
+            "data_err" => {
+                self.data_err_abort = match value {
+                    Some("abort") => true,
+                    Some("ignore") => false,
+                    _ => return Err(Errno::EINVAL),
+                }
+            }
             "max_batch_time" | "min_batch_time" | "inode_readahead_blks" | "max_dir_size_kb" => drop(small()?),
             "journal_ioprio" if small()? <= 7 => {}
-            "data_err" if matches!(value, Some("abort" | "ignore")) => {}
             // Accepted and without effect, as there or as their object does not exist here.
             "auto_da_alloc"
             | "noauto_da_alloc"
@@ -258,6 +271,7 @@ impl Options {
         word(self.minix_df, "minixdf");
         word(self.group_id, "grpid");
         word(self.debug, "debug");
+        word(self.abort, "abort");
         if self.errors != self.errors_default || self.errors != OnError::Continue {
             word(
                 true,
@@ -275,6 +289,7 @@ impl Options {
         word(self.journal_checksum, "journal_checksum");
         word(self.journal_async_commit, "journal_async_commit");
         word(!self.init_itable, "noinit_itable");
+        word(self.data_err_abort, "data_err=abort");
         word(self.super_block != 1, &format!("sb={}", self.super_block));
         word(
             self.resuid != u32::from(geometry.default_resuid),

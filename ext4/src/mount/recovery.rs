@@ -266,12 +266,6 @@ impl Ext4 {
     }
 
     fn journal_aborted(&self, error: Errno) {
-        log::error!(
-            "EXT4-fs error (device {}): Detected aborted journal: {error}",
-            self.name
-        );
-        if !self.read_only.load(Ordering::Acquire) && !self.stopped.swap(true, Ordering::AcqRel) {
-            log::error!("EXT4-fs ({}): Remounting filesystem read-only", self.name);
-        }
+        self.abort(error, format_args!("Detected aborted journal"));
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn read(inode: &Inode, block: u64) -> Result<(Arc<Buffer>, Set)> {
     fs.check_once(&buffer, |bytes| checksum(fs, block, bytes) == get32(bytes, 0x10))?;
     let bytes = buffer.snapshot();
     if get32(&bytes, 0) != MAGIC || get32(&bytes, 8) != 1 {
-        return Err(fs.error(format_args!("inode #{}: bad block {block}", inode.number())));
+        return Err(inode.error(format_args!("bad block {block}")));
     }
     let set = Set::parse_block(&bytes).ok_or_else(|| inode.bad_attributes())?;
     Ok((buffer, set))

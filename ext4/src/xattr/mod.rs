@@ -72,9 +72,9 @@ impl Inode {
         Ok((inner, outer))
     }
 
+    #[track_caller]
     pub(crate) fn bad_attributes(&self) -> Errno {
-        self.fs
-            .error(format_args!("inode #{}: corrupted xattr entries", self.number()))
+        self.error(format_args!("corrupted xattr entries"))
     }
 
     /// The bytes of a value, wherever they are.

@@ -131,6 +131,11 @@ impl Image {
         image
     }
 
+    /// `dumpe2fs -h`.
+    pub fn dump(&self) -> String {
+        run("dumpe2fs", &["-h", self.text()]).1
+    }
+
     /// The image as it is now, once more.
     pub fn copy(&self) -> Self {
         let copy = Self {

@@ -2,6 +2,7 @@
 
 mod campaign;
 mod crash;
+mod damage;
 mod fast;
 mod fast_area;
 mod hostile;

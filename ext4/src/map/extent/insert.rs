@@ -171,7 +171,7 @@ pub(super) fn insert_one(tx: &mut Tx<'_>, inode: &Inode, fresh: Entry) -> Result
             .get(place)
             .is_some_and(|next| fresh.end() > u64::from(next.at));
     if overlaps {
-        return Err(bad_extent(tx.fs, inode, &fresh));
+        return Err(bad_extent(inode, &fresh));
     }
     leaf.entries.insert(place, fresh);
     join(&mut leaf.entries, place);

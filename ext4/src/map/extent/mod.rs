@@ -45,7 +45,7 @@ pub(crate) fn lookup(fs: &Ext4, inode: &Inode, at: u64) -> Result<Mapping> {
         })?;
     }
     match found.filter(|entry| at < entry.end()) {
-        Some(entry) if !fs.is_file_space(entry.block, u64::from(entry.len)) => Err(bad_extent(fs, inode, &entry)),
+        Some(entry) if !fs.is_file_space(entry.block, u64::from(entry.len)) => Err(bad_extent(inode, &entry)),
         Some(entry) => Ok(Mapping {
             kind: if entry.unwritten {
                 Kind::Unwritten
@@ -86,7 +86,7 @@ pub(crate) fn nodes(fs: &Ext4, inode: &Inode) -> Result<BTreeSet<u64>> {
     while let Some(level) = open.pop() {
         for entry in &level.entries {
             if !seen.insert(entry.block) {
-                return Err(bad_extent(fs, inode, entry));
+                return Err(bad_extent(inode, entry));
             }
             if level.depth > 1 {
                 open.push(load(fs, inode, entry.block, level.depth - 1)?);

@@ -48,7 +48,7 @@ fn child(fs: &Ext4, inode: &Inode, block: u64) -> Result<Arc<Buffer>> {
 }
 
 /// Checks the head of a node: its depth (any, for the root), how many entries it has and may have.
-fn head(fs: &Ext4, inode: &Inode, bytes: &[u8], expected: Option<u16>) -> Result<(u16, usize, usize)> {
+fn head(inode: &Inode, bytes: &[u8], expected: Option<u16>) -> Result<(u16, usize, usize)> {
     let (magic, count, most, depth) = (get16(bytes, 0), get16(bytes, 2), get16(bytes, 4), get16(bytes, 6));
     let room = (bytes.len() - HEAD) / ENTRY;
     let wrong = magic != MAGIC
@@ -59,21 +59,18 @@ fn head(fs: &Ext4, inode: &Inode, bytes: &[u8], expected: Option<u16>) -> Result
         || expected.is_some_and(|expected| expected != depth || count == 0)
         || (depth > 0 && count == 0);
     if wrong {
-        return Err(fs.error(format_args!(
-            "inode #{}: bad header/extent: magic {magic:x}, entries {count}, max {most}, depth {depth}",
-            inode.number()
+        return Err(inode.error(format_args!(
+            "bad header/extent: magic {magic:x}, entries {count}, max {most}, depth {depth}"
         )));
     }
     Ok((depth, usize::from(count), usize::from(most)))
 }
 
-pub(super) fn bad_extent(fs: &Ext4, inode: &Inode, entry: &Entry) -> Errno {
-    fs.error(format_args!(
-        "inode #{}: bad extent {}: {} blocks at {}",
-        inode.number(),
-        entry.at,
-        entry.len,
-        entry.block
+#[track_caller]
+pub(super) fn bad_extent(inode: &Inode, entry: &Entry) -> Errno {
+    inode.error(format_args!(
+        "bad extent {}: {} blocks at {}",
+        entry.at, entry.len, entry.block
     ))
 }
 
@@ -121,7 +118,7 @@ impl Node {
                 fs.is_file_space(entry.block, 1)
             };
             if !in_order || !right {
-                return Err(bad_extent(fs, inode, &entry));
+                return Err(bad_extent(inode, &entry));
             }
             entries.push(entry);
         }
@@ -147,7 +144,7 @@ pub(super) fn descend(
     let mut buffer = None;
     let mut expected = None;
     loop {
-        let (depth, count, most) = head(fs, inode, &bytes, expected)?;
+        let (depth, count, most) = head(inode, &bytes, expected)?;
         let node = Node {
             buffer,
             bytes,
@@ -182,7 +179,7 @@ pub(super) fn path(fs: &Ext4, inode: &Inode, at: u64) -> Result<Vec<Level>> {
 pub(super) fn load(fs: &Ext4, inode: &Inode, block: u64, depth: u16) -> Result<Level> {
     let buffer = child(fs, inode, block)?;
     let bytes = buffer.snapshot();
-    let (depth, count, most) = head(fs, inode, &bytes, Some(depth))?;
+    let (depth, count, most) = head(inode, &bytes, Some(depth))?;
     Node {
         buffer: Some(buffer),
         bytes,

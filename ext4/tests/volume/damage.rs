@@ -1,0 +1,105 @@
+//! Damage is met: what programs see, what the super block keeps of it, and that nothing is written any more when `errors=` says so.
+
+use ext4::Errno;
+use kernel::vfs::FileSystem;
+use kernel::vfs::inode::{MountOption, MountSource};
+
+use crate::image::{Image, make, mkdir, refused};
+
+/// An image with a directory whose first block is nonsense.
+fn damaged(options: &str) -> Image {
+    let image = Image::new("ext4", options, 16);
+    {
+        let fs = image.mount();
+        let dir = mkdir(&fs.root(), "dir");
+        make(&dir, "file");
+    }
+    let text = image.debugfs_write("zap_block -f /dir -p 0xff 0");
+    assert!(!text.contains("rror"), "{text}");
+    image
+}
+
+#[test]
+fn damage_stops_writing_with_remount_ro_and_is_recorded_at_once() {
+    for (options, errno, word) in [
+        ("-O ^metadata_csum", Errno::EUCLEAN, "EFSCORRUPTED"),
+        ("", Errno::EBADMSG, "EFSBADCRC"),
+    ] {
+        let image = damaged(options);
+        let before = {
+            let fs = image.mount_with("errors=remount-ro", false).unwrap();
+            make(&fs.root(), "before");
+            fs.fs.sync().unwrap();
+            make(&fs.root(), "uncommitted");
+            assert_eq!(refused(fs.at("dir/file")), errno);
+            assert_eq!(refused(fs.root().unlink(b"before")), Errno::EROFS);
+            assert!(fs.fs.show_options().contains("errors=remount-ro"));
+            assert!(fs.fs.show_options().ends_with(",emergency_ro"));
+            // The disk knows before anybody unmounts.
+            assert!(fs.at("before").is_ok());
+            image.copy()
+        };
+        for image in [&before, &image] {
+            let told = image.dump();
+            assert!(told.contains("FS Error count:           1"), "{told}");
+            assert!(told.contains(&format!("First error err:          {word}")), "{told}");
+            assert!(told.contains("Last error function:      ext4_"), "{told}");
+            assert!(told.contains("clean with errors"), "{told}");
+        }
+        // The next mount replays the journal, which knows nothing of the error, and keeps what is told.
+        {
+            let fs = image.mount();
+            assert!(fs.at("before").is_ok());
+            assert!(fs.at("uncommitted").is_err());
+        }
+        assert!(image.dump().contains("FS Error count:           1"));
+        image.repair();
+        image.check();
+    }
+}
+
+#[test]
+fn damage_is_counted_with_continue_and_writing_goes_on() {
+    let image = damaged("-O ^metadata_csum");
+    {
+        let fs = image.mount_with("errors=continue", false).unwrap();
+        for _ in 0..3 {
+            assert_eq!(refused(fs.at("dir/file")), Errno::EUCLEAN);
+        }
+        make(&fs.root(), "goes on");
+    }
+    let told = image.dump();
+    assert!(told.contains("FS Error count:           3"), "{told}");
+    assert!(told.contains("First error inode #:"), "{told}");
+    assert!(image.debugfs("ls /").contains("goes on"));
+}
+
+#[test]
+fn a_remount_with_abort_stops_everything() {
+    let image = Image::new("ext4", "", 16);
+    {
+        let fs = image.mount();
+        make(&fs.root(), "kept");
+        fs.fs.sync().unwrap();
+        make(&fs.root(), "lost");
+        let source = MountSource {
+            options: vec![MountOption {
+                key: b"abort".to_vec(),
+                value: None,
+            }],
+            ..MountSource::default()
+        };
+        fs.fs.remount(&source).unwrap();
+        assert_eq!(refused(fs.root().unlink(b"kept")), Errno::EROFS);
+        assert_eq!(refused(fs.fs.remount(&MountSource::default())), Errno::EROFS);
+        assert_eq!(fs.fs.show_options(), ",abort,emergency_ro");
+    }
+    let told = image.dump();
+    assert!(told.contains("ESHUTDOWN"), "{told}");
+    {
+        let fs = image.mount();
+        assert!(fs.at("kept").is_ok() && fs.at("lost").is_err());
+    }
+    image.repair();
+    image.check();
+}
