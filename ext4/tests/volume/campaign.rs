@@ -9,6 +9,10 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a case may take, on the slowest machine.
+const HANG: Duration = Duration::from_secs(1800);
 
 /// What a case is and does.
 pub struct Campaign<'a> {
@@ -83,8 +87,7 @@ impl Campaign<'_> {
                         if known.contains(&case) {
                             continue;
                         }
-                        let outcome = std::thread::scope(|inner| inner.spawn(|| (self.run)(case)).join())
-                            .unwrap_or_else(|panic| Err(words(&*panic)));
+                        let outcome = guarded(case, || (self.run)(case));
                         note(case, &outcome);
                         if let Some(mut file) = file.as_ref() {
                             let line = match &outcome {
@@ -123,7 +126,24 @@ impl Campaign<'_> {
     }
 }
 
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
+/// Runs a case in a thread of its own; one that hangs ends the process, because nothing else could end it.
+fn guarded(case: u64, run: impl FnOnce() -> Result<u64, String> + Send) -> Result<u64, String> {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if wait.recv_timeout(HANG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("case {case} hangs");
+                std::process::abort();
+            }
+        });
+        let outcome = scope.spawn(run).join();
+        drop(done);
+        outcome.unwrap_or_else(|panic| Err(words(&*panic)))
+    })
+}
+
+/// What a panic said.
+pub fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     format!(
         "panic: {}",

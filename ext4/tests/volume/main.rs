@@ -5,7 +5,6 @@ mod crash;
 mod damage;
 mod fast;
 mod fast_area;
-mod hostile;
 mod image;
 mod linux;
 mod model;
