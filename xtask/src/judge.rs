@@ -9,7 +9,7 @@ use std::time::Duration;
 use harness::script::{Ran, in_guest_with};
 use harness::{Backend, Linux};
 
-use crate::ltp;
+use crate::{ext4, ltp};
 
 /// How long a whole judge may take before its guest counts as hung.
 const GUARD: Duration = Duration::from_secs(3600);
@@ -194,7 +194,10 @@ pub fn run(args: &[String]) -> Result<(), String> {
         Some("stress") => stress(&args[1..]),
         Some("debian") => crate::image::judge::run(&args[1..]),
         Some("ltp") => ltp::run(&args[1..]),
-        _ => Err("judge debian [--suite ...], judge python [MODULE...], judge stress [STRESSOR...] or judge ltp DIR [--ptrace] [TEST...]".into()),
+        Some("ext4") => ext4::run(&args[1..]),
+        _ => Err("judge debian [--suite ...], judge ext4 WHAT [CASES], judge python [MODULE...], judge stress [STRESSOR...] or judge ltp DIR [--ptrace] \
+            [TEST...]"
+            .into()),
     }
 }
 
