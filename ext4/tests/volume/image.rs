@@ -251,10 +251,15 @@ impl Image {
         self.mount_as(self.kind, options, read_only)
     }
 
-    pub fn mount_as(&self, kind: &'static str, options: &str, read_only: bool) -> Result<Mounted> {
+    /// The file as a device.
+    pub fn device(&self) -> Arc<dyn BlockDevice> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).unwrap();
         let len = file.metadata().unwrap().len();
-        mount(kind, Arc::new(Disk(file, len)), options, read_only)
+        Arc::new(Disk(file, len))
+    }
+
+    pub fn mount_as(&self, kind: &'static str, options: &str, read_only: bool) -> Result<Mounted> {
+        mount(kind, self.device(), options, read_only)
     }
 }
 

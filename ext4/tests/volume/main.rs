@@ -12,6 +12,7 @@ mod names;
 mod random;
 mod read;
 mod readers;
+mod scale;
 mod space;
 mod sync;
 mod together;
