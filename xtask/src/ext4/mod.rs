@@ -2,21 +2,22 @@
 //!
 //! `crash`, `model` and `damage` are tests of that crate that `cargo test` leaves out; here they run in the `judge` profile, which is optimized and
 //! checks arithmetic and locks. Each case that is done has a line in `target/judge-ext4/WHAT.log`, so that an interrupted judge goes on where it was;
-//! a finished one leaves a table and is removed. `kill` is in `kill`.
+//! a finished one leaves a table and is removed. [`kill`] and [`programs`] use real guests.
+
+mod kill;
+mod programs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::kill;
-
-/// A judge: its test, and the variable that sets how much a case does.
+/// The judges that are tests.
 const JUDGES: [(&str, &str); 3] = [
     ("crash", "crash::at_scale"),
     ("model", "model::at_scale"),
     ("damage", "damage::at_scale"),
 ];
 
-const USAGE: &str = "judge ext4 crash|model|damage [CASES], judge ext4 kill [ROUNDS]";
+const USAGE: &str = "judge ext4 crash|model|damage [CASES], judge ext4 kill [ROUNDS], judge ext4 programs";
 
 /// Runs the judge that `args` name, with as many cases as they say.
 pub fn run(args: &[String]) -> Result<(), String> {
@@ -28,8 +29,10 @@ pub fn run(args: &[String]) -> Result<(), String> {
         [count] => Some(count.parse::<u64>().map_err(|error| format!("{count}: {error}"))?),
         _ => return Err(USAGE.into()),
     };
-    if what == "kill" {
-        return kill::run(count.unwrap_or(100));
+    match what.as_str() {
+        "kill" => return kill::run(count.unwrap_or(100)),
+        "programs" => return programs::run(),
+        _ => {}
     }
     let (_, test) = JUDGES.iter().find(|(name, _)| name == what).ok_or(USAGE)?;
     let folder = harness::workspace().join("target/judge-ext4");
