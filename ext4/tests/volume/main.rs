@@ -3,6 +3,7 @@
 mod campaign;
 mod crash;
 mod damage;
+mod errors;
 mod fast;
 mod fast_area;
 mod image;
