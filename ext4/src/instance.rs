@@ -18,7 +18,7 @@ use crate::layout::checksum::crc32c;
 use crate::layout::features::Incompat;
 use crate::layout::geometry::Geometry;
 use crate::layout::{put, put32};
-use crate::mount::options::Options;
+use crate::mount::options::{DataMode, Options};
 use crate::space::blocks::Run;
 use crate::space::counters::Counters;
 use crate::space::groups::Group;
@@ -48,6 +48,8 @@ pub struct Ext4 {
     pub(crate) buffers: Arc<BufferCache>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) has_journal: bool,
+    /// `data=journal`, which no remount changes.
+    pub(crate) logs_data: bool,
     pub(crate) options: SpinLock<Options>,
     pub(crate) read_only: AtomicBool,
     /// An error was met and `errors=remount-ro` holds.
@@ -125,6 +127,7 @@ impl Ext4 {
             buffers: parts.buffers,
             journal: parts.journal,
             has_journal: parts.has_journal,
+            logs_data: parts.options.data == DataMode::Journal,
             options: SpinLock::new(&order::LEAF, parts.options),
             read_only: AtomicBool::new(true),
             stopped: AtomicBool::new(false),

@@ -110,7 +110,9 @@ impl Inode {
                 continue;
             }
             let start = piece.block * size + (from - piece.blocks.start * size);
-            if start.is_multiple_of(512) && part.len().is_multiple_of(512) {
+            if self.logs_data() {
+                self.read_logged(start, part)?;
+            } else if start.is_multiple_of(512) && part.len().is_multiple_of(512) {
                 self.fs.device.read(start, part)?;
             } else {
                 let first = start / size * size;
@@ -170,6 +172,9 @@ impl Inode {
             &padded
         };
         let first = at / size;
+        if self.logs_data() {
+            return self.write_logged(first, bytes, end);
+        }
         let part = |blocks: &Range<u64>| {
             &bytes[((blocks.start - first) * size) as usize..((blocks.end - first) * size) as usize]
         };

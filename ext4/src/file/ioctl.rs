@@ -35,7 +35,11 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
             if cred.fsuid != meta.uid && !cred.capable(Capabilities::FOWNER) {
                 return Err(Errno::EPERM);
             }
-            set_flags(inode, wanted, cred.capable(Capabilities::LINUX_IMMUTABLE))?;
+            let may = May {
+                bind: cred.capable(Capabilities::LINUX_IMMUTABLE).into(),
+                log: cred.capable(Capabilities::SYS_RESOURCE).into(),
+            };
+            set_flags(inode, wanted, may)?;
             Ok(0)
         }
         FS_IOC_GETVERSION => {
@@ -58,7 +62,7 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
 }
 
 /// `chattr`: what may change changes, the rest must stay. `EOPNOTSUPP` for what this file system cannot switch.
-pub(crate) fn set_flags(inode: &Inode, wanted: u32, may_bind: bool) -> Result<()> {
+pub(crate) fn set_flags(inode: &Inode, wanted: u32, may: May) -> Result<()> {
     if wanted & !USER_VISIBLE != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -66,20 +70,45 @@ pub(crate) fn set_flags(inode: &Inode, wanted: u32, may_bind: bool) -> Result<()
     if inode.kind != FileType::Directory {
         wanted -= Flags::DIRSYNC | Flags::TOPDIR;
     }
+    let changed = (inode.core.lock().flags ^ wanted) & Flags::from_bits_retain(USER_MODIFIABLE);
+    if changed.intersects(Flags::IMMUTABLE | Flags::APPEND) && may.bind == Allowed::No
+        || changed.contains(Flags::JOURNAL_DATA) && may.log == Allowed::No
+    {
+        return Err(Errno::EPERM);
+    }
+    if changed.intersects(Flags::EXTENTS | Flags::CASEFOLD) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let _data = inode.data.write();
+    if changed.contains(Flags::JOURNAL_DATA) && inode.kind == FileType::Regular && inode.fs.has_journal {
+        inode.leave_journal()?;
+    }
     let mut tx = Tx::begin(&inode.fs, 2)?;
     {
         let mut core = inode.core.lock();
-        let changed = (core.flags ^ wanted) & Flags::from_bits_retain(USER_MODIFIABLE);
-        if changed.intersects(Flags::IMMUTABLE | Flags::APPEND) && !may_bind {
-            return Err(Errno::EPERM);
-        }
-        if changed.intersects(Flags::EXTENTS | Flags::CASEFOLD | Flags::JOURNAL_DATA)
-            && changed.intersects(Flags::EXTENTS | Flags::CASEFOLD)
-        {
-            return Err(Errno::EOPNOTSUPP);
-        }
         core.flags = (core.flags - Flags::from_bits_retain(USER_MODIFIABLE)) | wanted;
         core.ctime = kernel::vfs::Timespec::now();
     }
     tx.write_inode(inode)
+}
+
+/// What the caller of [`set_flags`] may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct May {
+    /// Immutable and append-only: `CAP_LINUX_IMMUTABLE`.
+    pub bind: Allowed,
+    /// Data through the journal: `CAP_SYS_RESOURCE`.
+    pub log: Allowed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    Yes,
+    No,
+}
+
+impl From<bool> for Allowed {
+    fn from(may: bool) -> Self {
+        if may { Self::Yes } else { Self::No }
+    }
 }

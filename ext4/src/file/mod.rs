@@ -1,12 +1,13 @@
 //! Open regular files and what moves their contents.
 //!
-//! * [`data`]: between page cache and disk.  * [`promise`]: delayed allocation.  * [`size`]: truncation and holes.  * [`fallocate`]: preallocation,
+//! * [`data`]: between page cache and disk.  * [`logged`]: the same through the journal.  * [`promise`]: delayed allocation.  * [`size`]: truncation and holes.  * [`fallocate`]: preallocation,
 //!   collapse, insert.  * [`seek`]: data and holes.  * [`ioctl`]: flags, extents, trimming.
 
 pub(crate) mod data;
 pub(crate) mod fallocate;
 pub(crate) mod fiemap;
 pub(crate) mod ioctl;
+pub(crate) mod logged;
 pub(crate) mod promise;
 pub(crate) mod seek;
 pub(crate) mod size;

@@ -116,7 +116,7 @@ impl Inode {
 
     /// What its blocks are to the journal.
     pub(crate) fn freed_kind(&self) -> Freed {
-        if self.kind == FileType::Regular && !self.has(Flags::EA_INODE) {
+        if self.kind == FileType::Regular && !self.has(Flags::EA_INODE) && !self.logs_data() {
             Freed::Data
         } else {
             Freed::Metadata

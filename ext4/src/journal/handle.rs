@@ -99,6 +99,13 @@ impl<'a> Handle<'a> {
         }
     }
 
+    /// The whole block gets these bytes in this transaction, without being read: file data that goes through the journal. Takes back an earlier
+    /// revocation. Errors as [`modify`](Self::modify).
+    pub fn overwrite(&mut self, block: u64, bytes: &[u8]) -> Result<()> {
+        let buffer = self.journal.buffers().blank(block);
+        self.modify(&buffer, |old| old.copy_from_slice(bytes))
+    }
+
     /// Blocks that are free when this transaction has committed, not before: the caller gives them to its allocator in [`on_commit`](Self::on_commit).
     ///
     /// `Freed::Metadata` revokes: [`Journal::revoke_credits`] says what that costs. Journalled file data is metadata in this sense. Errors as

@@ -128,6 +128,10 @@ impl FileSystem for Ext4 {
             return Ok(());
         }
         options.abort = before;
+        if options.data != self.options.lock().data {
+            log::error!("EXT4-fs ({}): Cannot change data mode on remount", self.name);
+            return Err(Errno::EINVAL);
+        }
         if self.stopped.load(Ordering::Acquire) && !source.read_only {
             log::error!("EXT4-fs ({}): Abort forced by user", self.name);
             return Err(Errno::EROFS);

@@ -65,6 +65,7 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     features::check_readable(&geometry, what.kind, &name)?;
     let mut options = Options::defaults(&geometry, get16(&raw, 0x3c));
     options.apply(source, &geometry, &name)?;
+    options.settle();
     let read_only = source.read_only;
     if !read_only {
         if what.device.is_read_only() {

@@ -17,7 +17,7 @@ pub(crate) enum OnError {
     Panic,
 }
 
-/// `data=`. Data is on the disk before a file points to it in each of them.
+/// `data=`. Data is on the disk before a file points to it in each of them, so `writeback` is as `ordered`, which waits for nothing either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DataMode {
     Journal,
@@ -71,6 +71,7 @@ impl Options {
             errors,
             errors_default: errors,
             data: match bits & 0x60 {
+                _ if !geometry.compat.contains(Compat::HAS_JOURNAL) => DataMode::Ordered,
                 0x20 => DataMode::Journal,
                 0x60 => DataMode::Writeback,
                 _ => DataMode::Ordered,
@@ -255,6 +256,16 @@ impl Options {
             _ => return Err(Errno::EINVAL),
         }
         Ok(())
+    }
+
+    /// What follows from the options together.
+    pub(crate) fn settle(&mut self) {
+        if self.data == DataMode::Journal && self.delalloc {
+            log::warn!(
+                "EXT4-fs: Warning: mounting with data=journal disables delayed allocation, dioread_nolock, O_DIRECT and fast_commit support!"
+            );
+            self.delalloc = false;
+        }
     }
 
     /// The line of /proc/mounts: what differs from the default.

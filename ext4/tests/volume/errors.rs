@@ -2,9 +2,8 @@
 
 use ext4::Errno;
 use kernel::vfs::FileSystem;
-use kernel::vfs::inode::{MountOption, MountSource};
 
-use crate::image::{Image, make, mkdir, refused};
+use crate::image::{Image, make, mkdir, refused, source};
 
 /// An image with a directory whose first block is nonsense.
 fn damaged(options: &str) -> Image {
@@ -82,16 +81,9 @@ fn a_remount_with_abort_stops_everything() {
         make(&fs.root(), "kept");
         fs.fs.sync().unwrap();
         make(&fs.root(), "lost");
-        let source = MountSource {
-            options: vec![MountOption {
-                key: b"abort".to_vec(),
-                value: None,
-            }],
-            ..MountSource::default()
-        };
-        fs.fs.remount(&source).unwrap();
+        fs.fs.remount(&source("abort")).unwrap();
         assert_eq!(refused(fs.root().unlink(b"kept")), Errno::EROFS);
-        assert_eq!(refused(fs.fs.remount(&MountSource::default())), Errno::EROFS);
+        assert_eq!(refused(fs.fs.remount(&source(""))), Errno::EROFS);
         assert_eq!(fs.fs.show_options(), ",abort,emergency_ro");
     }
     let told = image.dump();

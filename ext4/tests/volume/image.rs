@@ -88,6 +88,24 @@ fn run(program: &str, args: &[&str]) -> (bool, String) {
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// `mount -o`.
+pub fn source(options: &str) -> MountSource {
+    let option = |word: &str| match word.split_once('=') {
+        Some((key, value)) => MountOption {
+            key: key.into(),
+            value: Some(value.into()),
+        },
+        None => MountOption {
+            key: word.into(),
+            value: None,
+        },
+    };
+    MountSource {
+        options: options.split(',').filter(|word| !word.is_empty()).map(option).collect(),
+        ..MountSource::default()
+    }
+}
+
 fn fresh_path() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
@@ -265,20 +283,9 @@ impl Image {
 
 /// Mounts a device as a file system of `kind`, with options as `mount -o` has them.
 pub fn mount(kind: &'static str, device: Arc<dyn BlockDevice>, options: &str, read_only: bool) -> Result<Mounted> {
-    let option = |word: &str| match word.split_once('=') {
-        Some((key, value)) => MountOption {
-            key: key.into(),
-            value: Some(value.into()),
-        },
-        None => MountOption {
-            key: word.into(),
-            value: None,
-        },
-    };
     let source = MountSource {
-        options: options.split(',').filter(|word| !word.is_empty()).map(option).collect(),
         read_only,
-        ..MountSource::default()
+        ..source(options)
     };
     let what = Mounting {
         kind,

@@ -8,6 +8,7 @@ mod fast;
 mod fast_area;
 mod image;
 mod linux;
+mod logged;
 mod model;
 mod names;
 mod random;

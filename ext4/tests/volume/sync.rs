@@ -2,34 +2,28 @@
 
 use std::sync::Arc;
 
-use ext4::fault::{FaultDevice, Image as Memory};
+use ext4::fault::FaultDevice;
 use ext4::mount::Mounting;
-use kernel::vfs::inode::MountSource;
 use kernel::vfs::{DevT, FileSystem, Inode, Mode, OpenFlags, SetAttr};
 
-use crate::image::{Image, make, open, read_at, truncate, write_at};
+use crate::image::{Image, make, open, read_at, source, truncate, write_at};
 
 /// The image in memory, on a disk that counts writes and flushes.
-fn disk(image: &Image) -> Arc<FaultDevice> {
-    let bytes = std::fs::read(image.path()).unwrap();
-    let mut memory = Memory::new(bytes.len() as u64);
-    for (index, chunk) in bytes.chunks(1 << 20).enumerate() {
-        assert!(memory.write((index << 20) as u64, chunk));
-    }
-    FaultDevice::new(memory)
+pub fn disk(image: &Image) -> Arc<FaultDevice> {
+    FaultDevice::new(image.load())
 }
 
-fn mount(device: &Arc<FaultDevice>) -> Arc<ext4::Ext4> {
+pub fn mount(device: &Arc<FaultDevice>, options: &str) -> Arc<ext4::Ext4> {
     let what = Mounting {
         kind: "ext4",
         name: "test".into(),
         dev: DevT::new(98, 0),
         device: device.clone(),
     };
-    ext4::mount::mount(what, &MountSource::default()).unwrap()
+    ext4::mount::mount(what, &source(options)).unwrap()
 }
 
-fn sync(inode: &Arc<dyn Inode>) {
+pub fn sync(inode: &Arc<dyn Inode>) {
     let file = open(inode, OpenFlags::RDWR);
     file.ops().sync(&file).unwrap();
 }
@@ -42,7 +36,7 @@ fn sync_data(inode: &Arc<dyn Inode>) {
 /// A mounted disk with a file of some blocks, all of it synced.
 fn subject(options: &str) -> (Arc<FaultDevice>, Arc<ext4::Ext4>, Arc<dyn Inode>) {
     let device = disk(&Image::new("ext4", options, 16));
-    let fs = mount(&device);
+    let fs = mount(&device, "");
     let f = make(&FileSystem::root(&*fs), "f");
     write_at(&f, 0, &[1; 20_000]).unwrap();
     sync(&f);
@@ -51,7 +45,7 @@ fn subject(options: &str) -> (Arc<FaultDevice>, Arc<ext4::Ext4>, Arc<dyn Inode>)
 
 /// What a disk after a loss of power holds of the file.
 fn survives(device: &Arc<FaultDevice>, pos: u64, len: usize) -> Vec<u8> {
-    let fs = mount(&FaultDevice::new(device.crash(7)));
+    let fs = mount(&FaultDevice::new(device.crash(7)), "");
     let f = FileSystem::root(&*fs).lookup(b"f").unwrap();
     read_at(&f, pos, len).unwrap()
 }

@@ -226,6 +226,8 @@ fn path_of(dir: &[String], name: &str) -> String {
 struct Run {
     kind: &'static str,
     options: String,
+    /// `mount -o`.
+    mounted: &'static str,
     megabytes: u64,
     seed: u64,
     steps: u64,
@@ -244,7 +246,7 @@ impl Run {
             extents: self.kind == "ext4",
         };
         for _ in 0..self.mounts {
-            let fs = image.mount();
+            let fs = image.mount_with(self.mounted, false).unwrap();
             model.compare(&fs);
             for step in 0..self.steps / self.mounts {
                 model.step(&fs);
@@ -271,6 +273,7 @@ fn run(kind: &'static str, options: &str, megabytes: u64, seed: u64, readers: &'
     Run {
         kind,
         options: options.into(),
+        mounted: "",
         megabytes,
         seed,
         steps: 600,
@@ -316,6 +319,27 @@ fn random_operations_on_unusual_layouts() {
     run("ext2", "-b 1024 -I 256", 32, 9, &READERS);
 }
 
+#[test]
+fn random_operations_with_all_data_in_the_journal() {
+    for (seed, kind, options, megabytes) in [
+        (21, "ext4", "-b 4096", 64),
+        (22, "ext4", "-b 1024 -m 0", 8),
+        (23, "ext3", "-b 1024", 32),
+    ] {
+        Run {
+            kind,
+            options: options.into(),
+            mounted: "data=journal",
+            megabytes,
+            seed,
+            steps: 600,
+            mounts: 3,
+            readers: &READERS,
+        }
+        .go();
+    }
+}
+
 /// The kinds of disk of the long runs: type, words for `mke2fs`.
 const KINDS: [(&str, &str); 8] = [
     ("ext4", "-b 1024"),
@@ -343,6 +367,7 @@ fn at_scale() {
         Run {
             kind,
             options: options.into(),
+            mounted: "",
             megabytes: 64,
             seed: 1000 + number,
             steps,
