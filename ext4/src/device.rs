@@ -1,9 +1,15 @@
 //! What a file system lies on: a disk, a partition, a loop device, or memory in tests.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Errno, Result};
+
+/// Takes what came of several reads, in their order, on any host thread; may not sleep.
+pub type ReadsDone = Box<dyn FnOnce(Vec<Result<Vec<u8>>>) + Send>;
 
 /// A block device in bytes. Calls may sleep; ranges lie inside the device and are whole sectors.
 pub trait BlockDevice: Send + Sync {
@@ -21,8 +27,28 @@ pub trait BlockDevice: Send + Sync {
     fn read(&self, at: u64, data: &mut [u8]) -> Result<()>;
     /// Stores `data` at byte `at`. It is durable only after a later [`flush`](Self::flush); until then the device may reorder or lose it.
     fn write(&self, at: u64, data: &[u8]) -> Result<()>;
+    /// Reads `len` bytes from byte `at`. `EIO`.
+    fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
+        let mut data = vec![0; len];
+        self.read(at, &mut data)?;
+        Ok(data)
+    }
+    /// Starts reads (first byte and length) that nobody waits for; by default they are waited for.
+    fn start_reads(&self, runs: Vec<(u64, usize)>, done: ReadsDone) {
+        done(runs.into_iter().map(|(at, len)| self.read_owned(at, len)).collect());
+    }
+    /// Stores several runs (first byte and data) that do not overlap, without an order among them: what came of each.
+    fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
+        runs.iter().map(|(at, data)| self.write(*at, data)).collect()
+    }
     /// Returns when everything written before is on stable storage.
     fn flush(&self) -> Result<()>;
+    /// Stores `data` at byte `at` when everything written before is on stable storage, and returns when it is there too: a commit block.
+    fn commit(&self, at: u64, data: &[u8]) -> Result<()> {
+        self.flush()?;
+        self.write(at, data)?;
+        self.flush()
+    }
     /// The contents do not matter any more. `EOPNOTSUPP`: the device cannot forget.
     fn discard(&self, _at: u64, _len: u64) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
@@ -90,6 +116,30 @@ impl BlockDevice for Tracked {
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
         let result = self.inner.write(at, data);
         self.written();
+        result
+    }
+
+    fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
+        self.inner.read_owned(at, len)
+    }
+
+    fn start_reads(&self, runs: Vec<(u64, usize)>, done: ReadsDone) {
+        self.inner.start_reads(runs, done);
+    }
+
+    fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
+        let outcomes = self.inner.write_runs(runs);
+        self.written();
+        outcomes
+    }
+
+    fn commit(&self, at: u64, data: &[u8]) -> Result<()> {
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let result = self.inner.commit(at, data);
+        match result {
+            Ok(()) => drop(self.done.fetch_max(number, Ordering::AcqRel)),
+            Err(_) => self.written(),
+        }
         result
     }
 

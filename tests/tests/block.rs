@@ -269,7 +269,7 @@ fn counters_of_disks_and_partitions_tell_what_happened() {
         Backend::Seccomp,
         &disk,
         "f() { awk -v n=$1 '$3 == n { print '\"$2\"' }' /proc/diskstats; }; e=$(f ubda '$6'); w=$(f ubda '$10')
-        dd if=/dev/ubda2 of=/dev/null bs=1M count=8 2>/dev/null; echo $(($(f ubda '$6') - e)) $(f ubda1 '$6') $(f ubda2 '$6')
+        dd if=/dev/ubda2 of=/dev/null bs=1M count=8 iflag=direct 2>/dev/null; echo $(($(f ubda '$6') - e)) $(f ubda1 '$6') $(f ubda2 '$6')
         dd if=/dev/zero of=/dev/ubda1 bs=64k count=16 oflag=direct 2>/dev/null; f ubda1 '$8, $10, $12'; echo $(($(f ubda '$10') - w))
         dd if=/dev/zero of=/dev/ubda1 bs=64k count=1 conv=fsync 2>/dev/null; f ubda '$19'; blkdiscard -o 1M -l 2M /dev/ubda2; f ubda2 '$15, $17'
         awk '{ print NF }' /sys/block/ubda/stat /sys/block/ubda/ubda1/stat; cat /sys/block/ubda/inflight",

@@ -6,13 +6,17 @@
 use std::sync::Arc;
 
 use arch_um::host::image::Cached;
-use kernel::block::{Bio, Op};
+use kernel::block::{Bio, BioFlags, Op};
 
 use crate::driver::Served;
 
+/// A read ahead up to so many bytes is quicker done than handed over; with more the copy is for another processor.
+const SHORT: u64 = 64 << 10;
+
 /// Takes a request; it completes before this returns or on another host thread.
 pub fn submit(disk: Arc<Served>, mut bio: Bio) {
-    if bio.op == Op::Read && disk.read_cached(&mut bio) == Cached::Yes {
+    let inline = !bio.flags.contains(BioFlags::AHEAD) || bio.len <= SHORT;
+    if bio.op == Op::Read && inline && disk.read_cached(&mut bio) == Cached::Yes {
         bio.complete(Ok(()));
         return;
     }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use kernel::page_cache::ErrorCursor;
 use kernel::syscall::Context;
 use kernel::vfs::file::DirEntry;
 use kernel::vfs::{File, FileOps, FileType};
@@ -249,6 +250,7 @@ impl FileOps for Ext4Dir {
     }
 
     fn sync(&self, _file: &File) -> Result<()> {
-        self.inode.sync()
+        // A directory has no contents of its own beside the journal.
+        self.inode.sync(&ErrorCursor::default())
     }
 }

@@ -1,27 +1,23 @@
-//! A file's contents between its page cache and the disk.
-//!
-//! Reading translates file blocks and reads runs. Writing back goes by what a block is: one with contents is overwritten; an unwritten one is written
-//! and then marked so; a promised one is taken, written, and then put into the map. A hole of which nothing was promised stays one if it is zero.
+//! A file's contents: its page cache, reading from the disk, space. Writing is in [`super::write_out`].
 
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use kernel::page_cache::{Backing, PageCache};
+use kernel::page_cache::{Backing, PageCache, ReadDone};
 
 use crate::device::BlockDevice;
 use crate::inode::Inode;
 use crate::instance::Ext4;
 use crate::layout::inode::Flags;
 use crate::map::{self, Kind};
-use crate::transaction::Tx;
 use crate::{Errno, Result};
 
-/// Blocks that putting one run into a map can change.
-pub(crate) const INSERT_CREDITS: u32 = 40;
-/// Page caches of an instance that may stay when nobody uses them: each costs a descriptor of the host.
+/// Page caches with memory files that an instance keeps when nobody uses them: each costs a descriptor of the host. Their bytes are bounded by
+/// [`kernel::page_cache::reclaim`].
 const CACHES: usize = 512;
 
 /// What a page cache reads from and writes to.
@@ -46,12 +42,46 @@ impl Backing for Contents {
     }
 
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+        self.write_runs(vec![(at, data.to_vec())])
+            .pop()
+            .unwrap_or(Err(Errno::EIO))
+    }
+
+    fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
         let inode = self.inode()?;
-        inode.write_disk(at, data).inspect_err(|&error| {
-            if error == Errno::EIO && inode.fs.has_journal && inode.fs.options.lock().data_err_abort {
-                inode.fs.abort(error, format_args!("data cannot be written"));
+        match inode.reads(at, len)? {
+            Some(reads) if reads.is_one_run() => {
+                let (start, count) = reads.runs[0];
+                let mut data = inode.fs.device.read_owned(start, count)?;
+                data.truncate(len);
+                Ok(data)
             }
-        })
+            _ => {
+                let mut data = vec![0; len];
+                inode.read_disk(at, &mut data)?;
+                Ok(data)
+            }
+        }
+    }
+
+    fn start_read(&self, at: u64, len: usize, done: ReadDone) {
+        let started = self.inode().and_then(|inode| Ok((inode.reads(at, len)?, inode)));
+        match started {
+            Ok((Some(reads), inode)) => {
+                let runs = reads.runs.clone();
+                let device = inode.fs.device.clone();
+                device.start_reads(runs, Box::new(move |got| done(reads.put_together(got))));
+            }
+            Ok((None, _)) => done(self.read_owned(at, len)),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
+        match self.inode() {
+            Ok(inode) => inode.write_disk(runs),
+            Err(error) => vec![Err(error); runs.len()],
+        }
     }
 
     /// The one who syncs commits the journal, which flushes.
@@ -60,11 +90,43 @@ impl Backing for Contents {
     }
 }
 
-/// A run of file blocks on its way to the disk.
-struct Piece {
-    blocks: Range<u64>,
-    kind: Kind,
-    block: u64,
+/// A run of file blocks of one kind.
+pub(super) struct Piece {
+    pub blocks: Range<u64>,
+    pub kind: Kind,
+    pub block: u64,
+}
+
+/// What is to be read of the disk for a range of a file: whole blocks.
+struct Reads {
+    len: usize,
+    /// First byte on the device and length.
+    runs: Vec<(u64, usize)>,
+    /// Where each run begins in the range; between them are zeros.
+    places: Vec<usize>,
+}
+
+impl Reads {
+    /// Whether one run is all of it.
+    fn is_one_run(&self) -> bool {
+        self.places == [0] && self.runs[0].1 >= self.len
+    }
+
+    /// The range, of what came of the runs.
+    fn put_together(&self, mut got: Vec<Result<Vec<u8>>>) -> Result<Vec<u8>> {
+        if self.is_one_run() {
+            let mut data = got.pop().unwrap_or(Err(Errno::EIO))?;
+            data.truncate(self.len);
+            return Ok(data);
+        }
+        let mut whole = vec![0; self.len];
+        for (place, data) in self.places.iter().zip(got) {
+            let data = data?;
+            let count = data.len().min(self.len - place);
+            whole[*place..place + count].copy_from_slice(&data[..count]);
+        }
+        Ok(whole)
+    }
 }
 
 impl Inode {
@@ -77,9 +139,11 @@ impl Inode {
             inode: self.me.clone(),
             size: self.size.clone(),
         });
-        let fresh = PageCache::new("ext4", contents)?;
+        let fresh = PageCache::of_file("ext4", contents)?;
         let cache = self.pages.lock().get_or_insert(fresh).clone();
-        self.fs.bound_caches(&self.me);
+        if cache.is_shared() {
+            self.fs.bound_caches(&self.me);
+        }
         Ok(cache)
     }
 
@@ -125,8 +189,28 @@ impl Inode {
         Ok(())
     }
 
+    /// What is to be read for bytes of the file. None if they are not in whole blocks of the disk, or may be in memory still.
+    fn reads(&self, at: u64, len: usize) -> Result<Option<Reads>> {
+        let size = self.fs.block_size();
+        if self.has(Flags::INLINE_DATA) || self.logs_data() || !at.is_multiple_of(size) {
+            return Ok(None);
+        }
+        let mut reads = Reads {
+            len,
+            runs: Vec::new(),
+            places: Vec::new(),
+        };
+        let pieces = self.pieces(at / size..(at + len as u64).div_ceil(size))?;
+        for piece in pieces.iter().filter(|piece| piece.kind == Kind::Written) {
+            let bytes = (piece.blocks.end - piece.blocks.start) * size;
+            reads.runs.push((piece.block * size, bytes as usize));
+            reads.places.push((piece.blocks.start * size - at) as usize);
+        }
+        Ok(Some(reads))
+    }
+
     /// What the blocks of `range` are now.
-    fn pieces(&self, range: Range<u64>) -> Result<Vec<Piece>> {
+    pub(super) fn pieces(&self, range: Range<u64>) -> Result<Vec<Piece>> {
         let mut pieces: Vec<Piece> = Vec::new();
         let meta = self.fs.meta.read();
         let mut at = range.start;
@@ -150,117 +234,6 @@ impl Inode {
             }
         }
         Ok(pieces)
-    }
-
-    /// Writes to the disk. The last block is filled up with zeros.
-    fn write_disk(&self, at: u64, data: &[u8]) -> Result<()> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        if self.has(Flags::INLINE_DATA) {
-            return Err(Errno::EIO);
-        }
-        let size = self.fs.block_size();
-        let end = at + data.len() as u64;
-        let padded: Vec<u8>;
-        let bytes = if data.len().is_multiple_of(size as usize) {
-            data
-        } else {
-            let mut copy = data.to_vec();
-            copy.resize(data.len().next_multiple_of(size as usize), 0);
-            padded = copy;
-            &padded
-        };
-        let first = at / size;
-        if self.logs_data() {
-            return self.write_logged(first, bytes, end);
-        }
-        let part = |blocks: &Range<u64>| {
-            &bytes[((blocks.start - first) * size) as usize..((blocks.end - first) * size) as usize]
-        };
-        for piece in self.pieces(first..end.div_ceil(size))? {
-            match piece.kind {
-                Kind::Written => self.fs.device.write(piece.block * size, part(&piece.blocks))?,
-                Kind::Unwritten => {
-                    self.fs.device.write(piece.block * size, part(&piece.blocks))?;
-                    self.mark_written(piece.blocks.clone(), end)?;
-                }
-                Kind::Hole => self.fill_hole(piece.blocks.clone(), end, &part)?,
-            }
-            self.contents_written();
-            self.reached((piece.blocks.end * size).min(end));
-        }
-        Ok(())
-    }
-
-    /// The contents are on the disk up to byte `end`: its size there may say so.
-    pub(crate) fn reached(&self, end: u64) {
-        let end = end.min(self.len_now());
-        let mut core = self.core.lock();
-        if core.disk_size < end {
-            core.disk_size = end;
-            drop(core);
-            self.dirty.store(true, Ordering::Release);
-        }
-    }
-
-    fn mark_written(&self, blocks: Range<u64>, end: u64) -> Result<()> {
-        let mut at = blocks.start;
-        while at < blocks.end {
-            let mut tx = Tx::begin_anyway(&self.fs, INSERT_CREDITS)?;
-            at += map::extent::set_kind(&mut tx, self, at, blocks.end - at, Kind::Written)?;
-            self.reached((at * self.fs.block_size()).min(end));
-            tx.write_inode(self)?;
-        }
-        Ok(())
-    }
-
-    /// Puts blocks below what was promised some, and below data that is not zero.
-    fn fill_hole<'a>(&self, blocks: Range<u64>, end: u64, part: &impl Fn(&Range<u64>) -> &'a [u8]) -> Result<()> {
-        let mut at = blocks.start;
-        while at < blocks.end {
-            let wanted = |block: u64| {
-                self.promise.lock().contains(block) || part(&(block..block + 1)).iter().any(|&byte| byte != 0)
-            };
-            if !wanted(at) {
-                at += 1;
-                continue;
-            }
-            let mut upto = at + 1;
-            while upto < blocks.end && wanted(upto) {
-                upto += 1;
-            }
-            while at < upto {
-                at += self.place(at..upto, end, part)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a run for the first of `blocks`, writes it, and makes the map point to it; how many blocks that were.
-    fn place<'a>(&self, blocks: Range<u64>, end: u64, part: &impl Fn(&Range<u64>) -> &'a [u8]) -> Result<u64> {
-        let fs = &self.fs;
-        let size = fs.block_size();
-        let run = fs.take_for_file(self, blocks.start, (blocks.end - blocks.start) as u32)?;
-        let done = blocks.start..blocks.start + u64::from(run.count);
-        let written = fs.device.write(run.first * size, part(&done));
-        let mapped = written.and_then(|()| {
-            let mut tx = Tx::begin_anyway(fs, INSERT_CREDITS)?;
-            map::insert(&mut tx, self, done.start, run, Kind::Written)?;
-            tx.mark_used(run)?;
-            self.reached((done.end * size).min(end));
-            tx.write_inode(self)
-        });
-        if let Err(error) = mapped {
-            let found = map::lookup(fs, &fs.meta.read(), self, done.start, 1);
-            if found.is_ok_and(|found| found.kind == Kind::Hole) {
-                fs.give_back(&mut fs.meta.write(), run);
-            }
-            return Err(error);
-        }
-        let back = self.promise.lock().remove(done.clone());
-        fs.counters.keep(back);
-        Ok(done.end - done.start)
     }
 
     /// Promises space to the blocks that hold bytes `range` and have none. What was promised now.
@@ -291,26 +264,6 @@ impl Inode {
     pub(crate) fn unpromise(&self, range: Range<u64>) {
         let back = self.promise.lock().remove(range);
         self.fs.counters.keep(back);
-    }
-
-    /// Writes dirty pages, then the fields.
-    pub(crate) fn write_out(&self) -> Result<()> {
-        if let Some(cache) = self.cache_now() {
-            cache.write_back(0..u64::MAX)?;
-            if cache.dirty_bytes() == 0 {
-                self.reached(u64::MAX);
-            }
-        }
-        self.store()
-    }
-
-    /// Stores the fields if they changed.
-    pub(crate) fn store(&self) -> Result<()> {
-        if self.dirty.load(Ordering::Acquire) && self.nlink() > 0 {
-            let mut tx = Tx::begin_anyway(&self.fs, 2)?;
-            tx.write_inode(self)?;
-        }
-        Ok(())
     }
 }
 
@@ -407,8 +360,8 @@ impl Ext4 {
         })
     }
 
-    /// Gives up page caches that nobody uses when there are too many. Those with data still to be written are written first.
-    fn bound_caches(&self, fresh: &Weak<Inode>) {
+    /// Gives up page caches with memory files that nobody uses when there are too many; `fresh` is a new one. Those with data still to be written are written first.
+    pub(super) fn bound_caches(&self, fresh: &Weak<Inode>) {
         let surplus = {
             let mut cached = self.cached.lock();
             cached.push(fresh.clone());
@@ -430,7 +383,11 @@ impl Ext4 {
             let idle = {
                 let mut pages = inode.pages.lock();
                 match pages.as_ref() {
-                    Some(cache) if Arc::strong_count(cache) == 1 && cache.dirty_bytes() == 0 => pages.take(),
+                    Some(cache)
+                        if Arc::strong_count(cache) == 1 && cache.dirty_bytes() == 0 && !cache.has_untold_error() =>
+                    {
+                        pages.take()
+                    }
                     _ => None,
                 }
             };

@@ -2,7 +2,7 @@
 
 use kernel::page_cache::PAGE;
 
-use super::data::INSERT_CREDITS;
+use super::write_out::INSERT_CREDITS;
 use crate::inode::Inode;
 use crate::inode::attributes::INODE_CREDITS;
 use crate::layout::inode::Flags;

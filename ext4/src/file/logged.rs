@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use kernel::vfs::FileType;
 
-use super::data::INSERT_CREDITS;
+use super::write_out::INSERT_CREDITS;
 use crate::device::BlockDevice;
 use crate::inode::Inode;
 use crate::layout::inode::Flags;

@@ -1,6 +1,7 @@
 //! Open regular files and what moves their contents.
 //!
-//! * [`data`]: between page cache and disk.  * [`logged`]: the same through the journal.  * [`promise`]: delayed allocation.  * [`size`]: truncation and holes.  * [`fallocate`]: preallocation,
+//! * [`data`]: the page cache and reading.  * [`write_out`]: writing to the disk.  * [`logged`]: the same through the journal.
+//! * [`promise`]: delayed allocation.  * [`size`]: truncation and holes.  * [`fallocate`]: preallocation,
 //!   collapse, insert.  * [`seek`]: data and holes.  * [`ioctl`]: flags, extents, trimming.
 
 pub(crate) mod data;
@@ -11,15 +12,17 @@ pub(crate) mod logged;
 pub(crate) mod promise;
 pub(crate) mod seek;
 pub(crate) mod size;
+pub(crate) mod write_out;
 
 use alloc::sync::Arc;
 use core::any::Any;
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use kernel::io::{Sink, Source};
-use kernel::page_cache::PAGE;
+use kernel::page_cache::{ErrorCursor, PAGE, ReadAhead};
 use kernel::syscall::Context;
-use kernel::vfs::file::{MapBacking, SeekTarget, WriteAt, Written};
+use kernel::vfs::file::{Advice, MapBacking, SeekTarget, WriteAt, Written};
 use kernel::vfs::rw::Bounded;
 use kernel::vfs::{Access, File, FileOps, OpenFlags};
 
@@ -34,7 +37,19 @@ const DIRECT_ALIGN: u64 = 512;
 
 /// An open regular file.
 pub(crate) struct Ext4File {
-    pub(crate) inode: Arc<Inode>,
+    inode: Arc<Inode>,
+    reader: ReadAhead,
+    errors: ErrorCursor,
+}
+
+impl Ext4File {
+    pub(crate) fn new(inode: Arc<Inode>) -> Self {
+        Self {
+            errors: ErrorCursor::new(inode.cache_now().as_deref()),
+            reader: ReadAhead::new(),
+            inode,
+        }
+    }
 }
 
 impl Inode {
@@ -121,7 +136,11 @@ impl Inode {
             inner: src,
             left: count,
         };
+        let was_shared = cache.is_shared();
         let written = cache.write(at, &mut bounded);
+        if !was_shared && cache.is_shared() {
+            self.fs.bound_caches(&self.me);
+        }
         let reached = at + *written.as_ref().unwrap_or(&0) as u64;
         if reached < end {
             if end > old {
@@ -143,31 +162,32 @@ impl Inode {
         written
     }
 
-    /// `fsync(2)`.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.sync_contents()?;
+    /// `fsync(2)`, for a file that has been told of the errors up to `errors`.
+    pub(crate) fn sync(&self, errors: &ErrorCursor) -> Result<()> {
+        self.sync_contents(errors)?;
         self.store()?;
         self.settle(self.last_tid.load(Ordering::Acquire))
     }
 
     /// `fdatasync(2)`: times and the like may wait.
-    pub(crate) fn sync_data(&self) -> Result<()> {
-        self.sync_contents()?;
+    pub(crate) fn sync_data(&self, errors: &ErrorCursor) -> Result<()> {
+        self.sync_contents(errors)?;
         if self.core.lock().disk_size != self.stored_size.load(Ordering::Acquire) {
             self.store()?;
         }
         self.settle(self.data_tid.load(Ordering::Acquire))
     }
 
-    fn sync_contents(&self) -> Result<()> {
+    fn sync_contents(&self, errors: &ErrorCursor) -> Result<()> {
         let Some(cache) = self.cache_now() else {
             return Ok(());
         };
-        let synced = cache.sync();
+        let written = cache.write_back(0..u64::MAX);
         if cache.dirty_bytes() == 0 {
             self.reached(u64::MAX);
         }
-        synced
+        cache.take_error(errors)?;
+        written
     }
 }
 
@@ -187,13 +207,13 @@ impl FileOps for Ext4File {
         if pos >= self.inode.len_now() {
             return Ok(0);
         }
-        self.inode.cache()?.read(pos, dst)
+        self.inode.cache()?.read_for(&self.reader, pos, dst)
     }
 
     fn write_at(&self, file: &File, pos: WriteAt, src: &mut dyn Source) -> Result<Written> {
         let written = self.inode.write(pos, src, file.flags())?;
         if self.inode.has(Flags::SYNC) {
-            self.inode.sync()?;
+            self.inode.sync(&self.errors)?;
         }
         Ok(written)
     }
@@ -216,6 +236,10 @@ impl FileOps for Ext4File {
         }
         let cache = self.inode.cache()?;
         self.inode.mapped.store(true, Ordering::Release);
+        if !cache.is_shared() {
+            cache.share()?;
+            self.inode.fs.bound_caches(&self.inode.me);
+        }
         cache.resized()?;
         if writable.contains(Access::WRITE) && self.inode.fs.is_writable() {
             // Guests write without telling the inode: write-back looks at it as long as it is mapped.
@@ -225,11 +249,27 @@ impl FileOps for Ext4File {
     }
 
     fn sync(&self, _file: &File) -> Result<()> {
-        self.inode.sync()
+        self.inode.sync(&self.errors)
+    }
+
+    fn advise(&self, _file: &File, range: Range<u64>, advice: Advice) -> Result<()> {
+        // Nothing is read while somebody moves the contents.
+        let _data = self.inode.data.read();
+        match (self.inode.cache_now(), advice) {
+            (Some(cache), _) => cache.advise(&self.reader, range, advice),
+            (None, Advice::WillNeed) if !self.inode.has(Flags::ENCRYPT) => {
+                self.inode.cache()?.advise(&self.reader, range, advice)
+            }
+            (None, Advice::Pattern(pattern)) => {
+                self.reader.set_pattern(pattern);
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
     }
 
     fn sync_data(&self, _file: &File) -> Result<()> {
-        self.inode.sync_data()
+        self.inode.sync_data(&self.errors)
     }
 
     fn fallocate(&self, _file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {

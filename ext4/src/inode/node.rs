@@ -123,7 +123,7 @@ impl kernel::vfs::Inode for Inode {
             }
         }
         match self.kind {
-            FileType::Regular => Ok(Arc::new(Ext4File { inode: self })),
+            FileType::Regular => Ok(Arc::new(Ext4File::new(self))),
             FileType::Directory => {
                 self.require_dir()?;
                 Ok(Arc::new(Ext4Dir { inode: self }))

@@ -90,6 +90,12 @@ impl Area {
         writer.finish()
     }
 
+    /// Writes one block when everything before is stable, and returns when it is, too.
+    pub(super) fn commit(&self, block: u32, bytes: &[u8]) -> Result<()> {
+        let (at, _) = self.place(block)?;
+        self.device.commit(at * self.block_size as u64, bytes)
+    }
+
     /// Writes many blocks; neighbours go together.
     pub(super) fn writer(&self) -> AreaWriter<'_> {
         AreaWriter {

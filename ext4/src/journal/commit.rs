@@ -250,7 +250,7 @@ impl Log {
             if !running.ordered.is_empty() {
                 self.flush_home_if_external()?;
             }
-            self.flush_log()?;
+            return self.write_commit(out.at, &self.format.commit(running.tid, realtime(), out.sum));
         }
         let sum = out.sum;
         out.push(&self.format.commit(running.tid, realtime(), sum))?;

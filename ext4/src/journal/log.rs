@@ -256,6 +256,14 @@ impl Log {
         }
     }
 
+    /// Writes a commit block after all that it vouches for; both are stable.
+    pub(super) fn write_commit(&self, block: u32, bytes: &[u8]) -> Result<()> {
+        match self.barrier {
+            Barrier::Flush => self.area.commit(block, bytes),
+            Barrier::None => self.area.write(block, bytes),
+        }
+    }
+
     /// Flushes the file system's device.
     pub(super) fn flush_home(&self) -> Result<()> {
         match self.barrier {

@@ -2,14 +2,16 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use arch_um::sync::{SpinLock, order};
 
+use kernel::block::BioFlags;
 use kernel::block::claim::Claim;
 use kernel::block::device::BlockDevice as Opened;
 use kernel::vfs::DevT;
 
-use crate::device::BlockDevice;
+use crate::device::{BlockDevice, ReadsDone};
 use crate::{Errno, Result};
 
 /// A disk or partition, claimed for this file system.
@@ -66,8 +68,42 @@ impl BlockDevice for DiskDevice {
         self.opened()?.write(at, data)
     }
 
+    fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
+        self.opened()?.read_owned(at, len)
+    }
+
+    fn start_reads(&self, runs: Vec<(u64, usize)>, done: ReadsDone) {
+        let opened = match self.opened() {
+            Ok(opened) => opened,
+            Err(error) => return done(runs.iter().map(|_| Err(error)).collect()),
+        };
+        let mut batch = opened.batch();
+        for (at, len) in runs {
+            batch.read_ahead(at, len);
+        }
+        batch.start(done);
+    }
+
+    fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
+        let opened = match self.opened() {
+            Ok(opened) => opened,
+            Err(error) => return runs.iter().map(|_| Err(error)).collect(),
+        };
+        let mut batch = opened.batch();
+        for (at, data) in runs {
+            batch.write(at, data);
+        }
+        let outcomes = batch.wait().into_iter();
+        outcomes.map(|outcome| outcome.map(drop)).collect()
+    }
+
     fn flush(&self) -> Result<()> {
         self.opened()?.flush()
+    }
+
+    fn commit(&self, at: u64, data: &[u8]) -> Result<()> {
+        let flags = BioFlags::PREFLUSH | BioFlags::FUA;
+        self.opened()?.write_owned(at, data.to_vec(), flags).map(drop)
     }
 
     fn discard(&self, at: u64, len: u64) -> Result<()> {

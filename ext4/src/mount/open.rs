@@ -253,6 +253,7 @@ impl Ext4 {
         self.drop_nameless_dirt();
         outcome = outcome.and(self.bury());
         let dirty: alloc::vec::Vec<_> = self.dirty.lock().values().cloned().collect();
+        self.write_together(&dirty);
         for inode in dirty {
             let ino = inode.number();
             let written = inode.write_out();

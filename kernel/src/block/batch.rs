@@ -1,4 +1,4 @@
-//! [`Batch`]: several requests at once, and one wait for all of them.
+//! [`Batch`]: several requests at once, and one wait, or one call, for all of them.
 //!
 //! Buffers are owned and travel: what is given to a write comes back with its outcome, so a caller can use it again.
 
@@ -11,10 +11,14 @@ use arch_um::sync::{Interruptible, SpinLock, WaitQueue, order};
 use super::bio::{Bio, BioFlags, Completion, Op};
 use super::device::BlockDevice;
 use super::disk::Medium;
+use crate::page_cache::buffers;
 use crate::{Errno, Result};
 
 /// What came of one request: its buffer.
 pub type Outcome = Result<Vec<u8>>;
+
+/// Takes what came of a batch, in the order of adding, on any host thread; may not sleep.
+pub type BatchDone = Box<dyn FnOnce(Vec<Outcome>) + Send>;
 
 /// Where completions leave what they got.
 struct Gather {
@@ -26,6 +30,16 @@ struct Gather {
 struct Slots {
     outcomes: Vec<Option<Outcome>>,
     left: usize,
+    /// Who is told, if nobody waits.
+    done: Option<BatchDone>,
+}
+
+impl Slots {
+    /// What came of each. A request that never got a slot's value cannot be: `Bio` reports even when it is dropped.
+    fn take(&mut self) -> Vec<Outcome> {
+        let outcomes = core::mem::take(&mut self.outcomes).into_iter();
+        outcomes.map(|slot| slot.unwrap_or(Err(Errno::EIO))).collect()
+    }
 }
 
 /// Requests to one device that are collected and then sent together. They have no order among themselves.
@@ -68,7 +82,12 @@ impl<'a> Batch<'a> {
 
     /// Adds a read of `len` bytes from byte `at` of the device.
     pub fn read(&mut self, at: u64, len: usize) -> &mut Self {
-        self.add(Op::Read, BioFlags::empty(), at, len as u64, alloc::vec![0; len])
+        self.add(Op::Read, BioFlags::empty(), at, len as u64, buffers::take(len))
+    }
+
+    /// Adds a read that nobody waits for.
+    pub fn read_ahead(&mut self, at: u64, len: usize) -> &mut Self {
+        self.add(Op::Read, BioFlags::AHEAD, at, len as u64, buffers::take(len))
     }
 
     /// Adds a write of `data` at byte `at`.
@@ -96,9 +115,13 @@ impl<'a> Batch<'a> {
             slots.outcomes[index] = Some(outcome.map(|()| data));
             slots.left -= 1;
             let last = slots.left == 0;
+            let told = if last { slots.done.take() } else { None };
+            let told = told.map(|done| (done, slots.take()));
             drop(slots);
-            if last {
-                gather.arrived.wake_all();
+            match told {
+                Some((done, outcomes)) => done(outcomes),
+                None if last => gather.arrived.wake_all(),
+                None => {}
             }
         });
         let mut bio = Bio::new(op, at, len, data, done);
@@ -118,18 +141,25 @@ impl<'a> Batch<'a> {
         };
         let all = || {
             let mut slots = self.gather.slots.lock();
-            (slots.left == 0).then(|| core::mem::take(&mut slots.outcomes))
+            (slots.left == 0).then(|| slots.take())
         };
         let outcomes = self.gather.arrived.wait_until(Interruptible::No, None, all);
-        let outcomes = outcomes.unwrap_or_default();
         if let Target::Device(device) = &self.target {
             device.written(written);
         }
-        // A request that never got a slot's value cannot be: `Bio` reports even when it is dropped.
-        outcomes
-            .into_iter()
-            .map(|slot| slot.unwrap_or(Err(Errno::EIO)))
-            .collect()
+        outcomes.unwrap_or_default()
+    }
+
+    /// Sends everything, which are reads, and tells `done` when all of it is there.
+    pub fn start(self, done: BatchDone) {
+        if self.bios.is_empty() {
+            return done(Vec::new());
+        }
+        self.gather.slots.lock().done = Some(done);
+        match &self.target {
+            Target::Device(device) => drop(device.submit(self.bios)),
+            Target::Medium(medium) => medium.submit(self.bios),
+        }
     }
 
     /// As [`wait`](Self::wait), for those who need all: the buffers, or the first error.

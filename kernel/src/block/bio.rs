@@ -41,6 +41,8 @@ bitflags! {
         const FUA = 2;
         /// Never joined with others: it was, and that failed.
         const ALONE = 4;
+        /// Nobody waits for it yet: a read ahead.
+        const AHEAD = 8;
     }
 }
 

@@ -6,6 +6,7 @@
 //! Lock order: `Disk::scanning` (sleeping, held over one change of the partitions) before `Medium::parts` ([`order::BLOCK_DEVICE`]), which is held for a look
 //! or a change of the list.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -22,7 +23,7 @@ use super::partition::{self, Partition};
 use super::queue::Queue;
 use super::stats::Counters;
 use crate::device::{self, DeviceNode};
-use crate::page_cache::{Backing, PAGE, PageCache};
+use crate::page_cache::{Backing, PAGE, PageCache, ReadDone, buffers};
 use crate::vfs::DevT;
 use crate::{Errno, Result};
 
@@ -126,16 +127,35 @@ impl Backing for Medium {
     }
 
     fn write(&self, at: u64, data: &[u8]) -> Result<()> {
-        self.write_owned(at, data.to_vec())
+        self.writable()?;
+        self.transfer(Op::Write, at, data.len() as u64, data.to_vec()).map(drop)
     }
 
     fn read_owned(&self, at: u64, len: usize) -> Result<Vec<u8>> {
-        self.transfer(Op::Read, at, len as u64, alloc::vec![0; len])
+        self.transfer(Op::Read, at, len as u64, buffers::take(len))
     }
 
-    fn write_owned(&self, at: u64, data: Vec<u8>) -> Result<()> {
-        self.writable()?;
-        self.transfer(Op::Write, at, data.len() as u64, data).map(drop)
+    fn start_read(&self, at: u64, len: usize, done: ReadDone) {
+        let mut batch = Batch::on(self);
+        batch.read_ahead(at, len);
+        batch.start(Box::new(|mut outcomes| {
+            done(outcomes.pop().unwrap_or(Err(Errno::EIO)));
+        }));
+    }
+
+    fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
+        if let Err(error) = self.writable() {
+            return alloc::vec![Err(error); runs.len()];
+        }
+        let mut batch = Batch::on(self);
+        for (at, data) in runs {
+            batch.write(at, data);
+        }
+        batch
+            .wait()
+            .into_iter()
+            .map(|outcome| outcome.map(buffers::give))
+            .collect()
     }
 
     fn flush(&self) -> Result<()> {

@@ -3,12 +3,14 @@
 use alloc::sync::Arc;
 use alloc::vec;
 use core::any::Any;
+use core::ops::Range;
 
 use super::claim::Claim;
 use super::device::BlockDevice;
 use crate::io::{Sink, Source};
+use crate::page_cache::{ErrorCursor, ReadAhead};
 use crate::syscall::Context;
-use crate::vfs::file::{MapBacking, PageSource, WriteAt, Written};
+use crate::vfs::file::{Advice, MapBacking, PageSource, WriteAt, Written};
 use crate::vfs::{Access, DevT, File, FileOps, OpenFlags};
 use crate::{Errno, Result};
 
@@ -22,6 +24,8 @@ const FALLOC_ZERO_RANGE: u32 = 16;
 /// An open disk or partition.
 pub struct BlockFile {
     device: Arc<BlockDevice>,
+    reader: ReadAhead,
+    errors: ErrorCursor,
 }
 
 /// Opens the block device `dev`; with `O_EXCL` it is claimed.
@@ -37,7 +41,11 @@ pub fn open(dev: DevT, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Claim::Shared
     };
     let device = BlockDevice::open(dev, claim)?;
-    Ok(Arc::new(BlockFile { device }))
+    Ok(Arc::new(BlockFile {
+        errors: ErrorCursor::new(Some(device.disk().cache())),
+        reader: ReadAhead::new(),
+        device,
+    }))
 }
 
 impl BlockFile {
@@ -117,7 +125,11 @@ impl FileOps for BlockFile {
         }
         let left = left.min(dst.remaining() as u64) as usize;
         let cache = self.device.disk().cache();
-        cache.read(self.device.start() + pos, &mut Limited { inner: dst, left })
+        cache.read_for(
+            &self.reader,
+            self.device.start() + pos,
+            &mut Limited { inner: dst, left },
+        )
     }
 
     fn write_at(&self, file: &File, pos: WriteAt, src: &mut dyn Source) -> Result<Written> {
@@ -173,7 +185,13 @@ impl FileOps for BlockFile {
     }
 
     fn sync(&self, _file: &File) -> Result<()> {
-        self.device.disk().cache().sync()
+        self.device.disk().cache().sync_for(&self.errors)
+    }
+
+    fn advise(&self, _file: &File, range: Range<u64>, advice: Advice) -> Result<()> {
+        let (start, len) = (self.device.start(), self.device.len());
+        let range = start + range.start.min(len)..start + range.end.min(len);
+        self.device.disk().cache().advise(&self.reader, range, advice)
     }
 
     fn fallocate(&self, file: &File, mode: u32, offset: u64, len: u64) -> Result<()> {

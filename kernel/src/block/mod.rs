@@ -4,6 +4,7 @@
 //! * [`disk`]: a disk with its page cache; [`part`]: its partitions; [`registry`]: the table of all disks.
 //! * [`device`]: a disk or partition that somebody has open; what file systems use.  * [`claim`]: who keeps whom away.  * [`stats`]: counters.
 //! * [`partition`]: MBR and GPT.  * [`blkpg`]: partitions told one by one.  * [`identity`]: devices by UUID or label.
+//! * [`flush`]: which flushes are needed.
 //! * [`file`]: /dev/ubda as an open file; [`ioctl`]: its `ioctl`s.  * [`flusher`]: writes dirty blocks back by itself.
 //! * [`loop_device`]: files as disks.  * [`ram`]: /dev/ram0.  * [`fault`]: a disk that fails on purpose, for tests.
 //!
@@ -17,6 +18,7 @@ pub mod device;
 pub mod disk;
 pub mod fault;
 pub mod file;
+mod flush;
 pub mod flusher;
 pub mod identity;
 pub mod ioctl;

@@ -15,6 +15,7 @@ use arch_um::sync::{Interruptible, SpinLock, WaitQueue, order};
 use arch_um::time::Instant;
 
 use super::bio::{Bio, BioFlags, BlockDriver, Op};
+use super::flush::{Flushes, Verdict};
 use super::stats::{Counters, each};
 use crate::{Errno, Result};
 
@@ -32,6 +33,7 @@ pub struct Queue {
     driver: Arc<dyn BlockDriver>,
     counters: Arc<Counters>,
     state: SpinLock<State>,
+    flushes: Flushes,
     room: WaitQueue,
 }
 
@@ -57,11 +59,11 @@ impl Request {
     fn join(&mut self, bio: Bio, limit: u64) -> core::result::Result<(), Bio> {
         let joins = self.op == bio.op
             && matches!(bio.op, Op::Read | Op::Write | Op::Discard)
-            && bio.flags.is_empty()
+            && (bio.flags - BioFlags::AHEAD).is_empty()
             && (bio.op == Op::Discard || bio.len <= MERGE_BIO && self.bios.iter().all(|held| held.len <= MERGE_BIO))
             && (bio.op == Op::Discard || self.len + bio.len <= limit)
             && self.bios.first().is_some_and(|held| {
-                held.flags.is_empty()
+                held.flags == bio.flags
                     && held.partition.as_ref().map(Arc::as_ptr) == bio.partition.as_ref().map(Arc::as_ptr)
             });
         if joins && Some(bio.offset) == self.offset.checked_add(self.len) {
@@ -95,7 +97,8 @@ impl Request {
             Op::Read => data.resize(self.len as usize, 0),
             _ => {}
         }
-        let whole = Bio::new(self.op, self.offset, self.len, data, Box::new(|_, _| ()));
+        let mut whole = Bio::new(self.op, self.offset, self.len, data, Box::new(|_, _| ()));
+        whole.flags = self.bios.first().map_or(BioFlags::empty(), |bio| bio.flags);
         (whole, self.bios)
     }
 }
@@ -107,6 +110,7 @@ impl Queue {
             driver,
             counters,
             state: SpinLock::new(&order::BLOCK_QUEUE, State::default()),
+            flushes: Flushes::default(),
             room: WaitQueue::new(),
         })
     }
@@ -133,8 +137,28 @@ impl Queue {
 
     /// As [`submit`](Self::submit), from completions: never sleeps.
     fn resubmit(self: &Arc<Self>, bio: Bio) {
-        self.enqueue(bio);
+        match bio.op {
+            Op::Flush => self.flush(bio),
+            _ => self.enqueue(bio),
+        }
         self.run();
+    }
+
+    /// Enqueues a flush, if it is needed and nobody is doing it.
+    fn flush(self: &Arc<Self>, bio: Bio) {
+        match self.flushes.ask(bio) {
+            Verdict::Done(bio) => bio.complete(Ok(())),
+            Verdict::Joined => {}
+            Verdict::Send(mut bio, number) => {
+                let queue = self.clone();
+                bio.wrap(move |bio, outcome, done| {
+                    let joined = queue.flushes.ended(number, outcome);
+                    done(bio, outcome);
+                    joined.into_iter().for_each(|bio| bio.complete(outcome));
+                });
+                self.enqueue(bio);
+            }
+        }
     }
 
     /// Turns what the driver cannot do into what it can, and enqueues.
@@ -145,7 +169,7 @@ impl Queue {
             return;
         }
         if !cached {
-            bio.flags = BioFlags::empty();
+            bio.flags -= BioFlags::PREFLUSH | BioFlags::FUA;
         }
         if bio.flags.contains(BioFlags::FUA) && !self.driver.can_fua() {
             bio.flags -= BioFlags::FUA;
@@ -157,12 +181,15 @@ impl Queue {
                 queue.resubmit(flush(move |outcome| done(bio, outcome)));
             });
         }
+        if bio.op == Op::Flush {
+            return self.flush(bio);
+        }
         if !bio.flags.contains(BioFlags::PREFLUSH) {
             return self.enqueue(bio);
         }
         bio.flags -= BioFlags::PREFLUSH;
         let queue = self.clone();
-        self.enqueue(flush(move |outcome| match outcome {
+        self.flush(flush(move |outcome| match outcome {
             Ok(()) => queue.resubmit(bio),
             Err(error) => bio.complete(Err(error)),
         }));
@@ -231,6 +258,10 @@ impl Queue {
                 partition.end(op, first_len, start, now);
             }
             queue.state.lock().running -= 1;
+            let stable = op == Op::Write && bio.flags.contains(BioFlags::FUA) && outcome.is_ok();
+            if !matches!(op, Op::Read | Op::Flush) && !stable {
+                queue.flushes.written();
+            }
             if parts.is_empty() {
                 done(bio, outcome);
             } else {

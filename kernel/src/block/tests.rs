@@ -14,6 +14,7 @@ use super::device::BlockDevice;
 use super::disk::{Disk, DiskInfo, PartitionScan, register_with, unregister};
 use super::fault::FaultDisk;
 use crate::io::{SliceSink, SliceSource};
+use crate::page_cache::ErrorCursor;
 use crate::vfs::DevT;
 use crate::{Errno, Result};
 
@@ -216,18 +217,19 @@ fn a_slow_driver_holds_a_bounded_number_of_requests_and_the_rest_is_joined() {
 }
 
 #[test]
-fn a_failed_write_back_is_told_once_and_written_by_the_next() {
+fn a_failed_write_back_is_told_once_to_each_file_and_written_by_the_next() {
     let rig = Rig::new(8, 1 << 20);
     let cache = rig.disk.cache();
     cache.write(0, &mut SliceSource::new(&[9; 8192])).expect("it is cached");
+    let files = [(); 2].map(|()| ErrorCursor::new(Some(cache)));
     rig.fault.fail(0, Errno::ENOSPC);
-    assert_eq!(cache.sync(), Err(Errno::ENOSPC));
-    assert_eq!(
-        cache.sync(),
-        Err(Errno::ENOSPC),
-        "nobody was told of the write-back's own error"
-    );
-    assert_eq!(cache.sync(), Ok(()));
+    assert_eq!(cache.write_back(0..u64::MAX), Err(Errno::ENOSPC), "the flusher comes");
+    let late = ErrorCursor::new(Some(cache));
+    for file in files.iter().chain([&late]) {
+        assert_eq!(cache.sync_for(file), Err(Errno::ENOSPC));
+        assert_eq!(cache.sync_for(file), Ok(()));
+    }
+    assert_eq!(cache.sync_for(&ErrorCursor::new(Some(cache))), Ok(()), "all were told");
     assert_eq!(rig.fault.contents()[..8192], [9; 8192]);
     assert_eq!(rig.fault.unflushed(), []);
 }

@@ -381,7 +381,7 @@ impl MmState {
         source: &Arc<dyn PageSource>,
         window: Range<u64>,
     ) -> Result<()> {
-        let (fd, base) = source.memory();
+        let (fd, base) = source.memory()?;
         let is_shared = vma.flags.contains(VmFlags::SHARED);
         let (share, prot) = if is_shared {
             (Share::Shared, vma.prot - Prot::WRITE)

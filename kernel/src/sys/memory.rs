@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::block::disk;
+use crate::page_cache::{self, reclaim};
 use crate::task::table;
 
 /// Memory by use, bytes.
@@ -12,7 +12,7 @@ pub struct Memory {
     pub total: u64,
     /// In no use.
     pub free: u64,
-    /// Cached pages of block devices' files.
+    /// Cached pages of disks and of files on them.
     pub cached: u64,
     /// tmpfs and shared memory.
     pub shared: u64,
@@ -71,10 +71,8 @@ pub fn usage() -> Memory {
         memory.mapped += resident.rss_file;
         memory.shared += resident.rss_shmem;
     }
-    for disk in disk::disks() {
-        memory.cached += disk.cache().cached_bytes();
-        memory.dirty += disk.cache().dirty_bytes();
-    }
+    memory.cached = reclaim::cached_bytes();
+    memory.dirty = page_cache::dirty_bytes();
     memory.with_free()
 }
 

@@ -7,6 +7,7 @@
 
 use alloc::sync::Arc;
 use core::any::Any;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arch_um::sync::{Mutex, MutexGuard, SpinLock, order};
@@ -14,6 +15,7 @@ use bitflags::bitflags;
 
 use super::poll::{PollEvents, PollTable};
 use crate::io::{Sink, Source};
+use crate::page_cache::Pattern;
 use crate::syscall::Context;
 use crate::task::Cred;
 use crate::{Errno, Result};
@@ -141,8 +143,8 @@ pub enum MapBacking {
 
 /// A file whose pages live in a host memory file and are filled on demand.
 pub trait PageSource: Send + Sync {
-    /// The memory file and the offset of the file's byte 0 in it.
-    fn memory(&self) -> (Arc<arch_um::host::OwnedFd>, u64);
+    /// The memory file and the offset of the file's byte 0 in it. `EMFILE`, `ENOMEM`: the host gives none.
+    fn memory(&self) -> Result<(Arc<arch_um::host::OwnedFd>, u64)>;
     /// Makes the pages of `start..end` (bytes, page aligned) valid; returns how far they are valid. `EIO` from the disk; a range past the end
     /// of file yields less than asked.
     fn fill(&self, start: u64, end: u64) -> Result<u64>;
@@ -242,10 +244,26 @@ pub trait FileOps: Send + Sync {
         Ok(())
     }
 
+    /// What the program will do with the bytes `range` (`posix_fadvise(2)`, `madvise(2)`, `readahead(2)`); the end may lie behind the file's.
+    fn advise(&self, _file: &File, _range: Range<u64>, _advice: Advice) -> Result<()> {
+        Ok(())
+    }
+
     /// The status flags changed by `fcntl(F_SETFL)`.
     fn flags_changed(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
         Ok(())
     }
+}
+
+/// What a program says of its use of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// How this open file will be read.
+    Pattern(Pattern),
+    /// The bytes are wanted soon.
+    WillNeed,
+    /// They are not wanted again.
+    DontNeed,
 }
 
 /// The outcome of a write.

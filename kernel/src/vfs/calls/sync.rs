@@ -3,10 +3,11 @@
 use alloc::sync::Arc;
 
 use super::at;
+use crate::page_cache::Pattern;
 use crate::syscall::Context;
 use crate::user::UserAddr;
 use crate::vfs::fd_table::Fd;
-use crate::vfs::file::{Access, File, OpenFlags, SeekKind};
+use crate::vfs::file::{Access, Advice, File, OpenFlags, SeekKind};
 use crate::vfs::lock::END;
 use crate::vfs::open::open_place;
 use crate::vfs::permission::{self, May};
@@ -144,8 +145,8 @@ fn set_size(file: &Arc<File>, size: u64) -> Result<usize> {
     Ok(0)
 }
 
-/// `fadvise64(2)`: checked, and otherwise no one's business here.
-pub fn sys_fadvise64(cx: &Context, fd: Fd, _offset: i64, len: i64, advice: u32) -> Result<usize> {
+/// `fadvise64(2)`: the page cache heeds it, other files need no advice.
+pub fn sys_fadvise64(cx: &Context, fd: Fd, offset: i64, len: i64, advice: u32) -> Result<usize> {
     let file = cx.files().get(fd)?;
     if file.path().is_some_and(|path| path.dentry.kind() == FileType::Fifo) {
         return Err(Errno::ESPIPE);
@@ -153,11 +154,28 @@ pub fn sys_fadvise64(cx: &Context, fd: Fd, _offset: i64, len: i64, advice: u32) 
     if len < 0 || advice > 5 {
         return Err(Errno::EINVAL);
     }
+    let advice = match advice {
+        0 => Advice::Pattern(Pattern::Normal),
+        1 => Advice::Pattern(Pattern::Random),
+        2 => Advice::Pattern(Pattern::Sequential),
+        3 => Advice::WillNeed,
+        4 => Advice::DontNeed,
+        // POSIX_FADV_NOREUSE says nothing that we could use.
+        _ => return Ok(0),
+    };
+    // A negative offset names nothing before the file; no length is all that follows.
+    let start = offset.max(0) as u64;
+    let end = match len {
+        0 => u64::MAX,
+        len => start.saturating_add(len as u64),
+    };
+    // Advice is a hint: what cannot be had now is found out by who reads it.
+    let _ = file.ops().advise(&file, start..end, advice);
     Ok(0)
 }
 
 /// `readahead(2)`.
-pub fn sys_readahead(cx: &Context, fd: Fd, _offset: i64, _count: usize) -> Result<usize> {
+pub fn sys_readahead(cx: &Context, fd: Fd, offset: i64, count: usize) -> Result<usize> {
     let file = cx.files().get(fd)?;
     file.require(Access::READ)?;
     let is_file = file
@@ -166,5 +184,8 @@ pub fn sys_readahead(cx: &Context, fd: Fd, _offset: i64, _count: usize) -> Resul
     if !is_file || file.ops().seek_kind() == SeekKind::Stream {
         return Err(Errno::EINVAL);
     }
+    let start = offset.max(0) as u64;
+    let range = start..start.saturating_add(count as u64);
+    let _ = file.ops().advise(&file, range, Advice::WillNeed);
     Ok(0)
 }

@@ -1,7 +1,10 @@
 //! Contents that become shorter or lose a range: what file systems need beyond [`PageCache::invalidate`], which writes back first.
 
-use super::*;
-use crate::mm::cached::Copies;
+use core::ops::Range;
+
+use super::{PAGE, PageCache};
+use crate::Result;
+use crate::mm::cached::{self, Copies};
 
 impl PageCache {
     /// The contents end at byte `len` now (the backing says so already): pages behind it are gone, written back or not, also from guests that map them,
@@ -14,14 +17,13 @@ impl PageCache {
             return Ok(());
         }
         self.claim(first - 1..first)?;
-        let valid = self.pages.lock().get(first - 1).0;
+        let valid = self.pages.lock().get(first - 1).valid;
         let zeroed = if valid {
-            self.memory.punch_hole(len..first * PAGE)
+            self.storage.punch_hole(len..first * PAGE)
         } else {
             Ok(())
         };
-        self.pages.lock().mark(first - 1..first, BUSY, Mark::Clear);
-        self.settled.wake_all();
+        self.release(first - 1..first);
         zeroed
     }
 
@@ -46,16 +48,12 @@ impl PageCache {
             return Ok(());
         }
         self.claim(page..page + 1)?;
-        let valid = self.pages.lock().get(page).0;
-        let zeroed = if valid { self.memory.punch_hole(bytes) } else { Ok(()) };
-        let mut pages = self.pages.lock();
-        pages.mark(page..page + 1, BUSY, Mark::Clear);
+        let valid = self.pages.lock().get(page).valid;
+        let zeroed = if valid { self.storage.punch_hole(bytes) } else { Ok(()) };
         if valid {
-            let fresh = pages.mark(page..page + 1, DIRTY, Mark::Set);
-            self.dirty_pages.fetch_add(fresh, Ordering::Relaxed);
+            self.set_dirty(&mut self.pages.lock(), page..page + 1);
         }
-        drop(pages);
-        self.settled.wake_all();
+        self.release(page..page + 1);
         zeroed
     }
 
@@ -94,8 +92,14 @@ impl PageCache {
 
 #[cfg(test)]
 mod tests {
+    use alloc::sync::Arc;
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::io::{SliceSink, SliceSource};
+    use crate::page_cache::Backing;
 
     /// Contents of a length that changes, all of one byte.
     struct Ones(AtomicU64);
