@@ -57,6 +57,11 @@ struct Write {
 pub struct Request(Option<Write>);
 
 impl Request {
+    /// Whether it makes the ones before it durable.
+    pub fn is_flush(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Asks the same of `device`.
     pub fn repeat(&self, device: &FaultDevice) -> Result<()> {
         match &self.0 {

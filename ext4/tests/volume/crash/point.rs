@@ -63,9 +63,14 @@ impl Cut<'_> {
         let disk = cuttable(self.base.clone());
         let mut done = 0;
         for point in 0..points {
-            // One in each of as many equal parts.
+            // One in each of as many equal parts; or, where most can be lost, before the next flush.
             let (from, to) = (point * (total + 1) / points, (point + 1) * (total + 1) / points);
-            let request = from + random.below(to - from);
+            let mut request = from + random.below(to - from);
+            let waits = random.below(2) == 0;
+            while waits && self.requests.get(request as usize).is_some_and(|next| !next.is_flush()) {
+                request += 1;
+            }
+            let request = request.max(done);
             while done < request {
                 let repeated = self.requests[done as usize].repeat(&disk);
                 repeated.map_err(|error| format!("request {done} again: {error}"))?;
