@@ -100,6 +100,7 @@ errnos! {
     ELOOP = 40, "Too many levels of symbolic links";
     ENOMSG = 42, "No message of desired type";
     EIDRM = 43, "Identifier removed";
+    EBADR = 53, "Invalid request descriptor";
     ENODATA = 61, "No data available";
     ETIME = 62, "Timer expired";
     ENOSR = 63, "Out of streams resources";

@@ -190,6 +190,7 @@ impl Inode {
     pub(crate) fn link_name(&self, name: &[u8], target: &Inode) -> Result<()> {
         self.require_names_change(false)?;
         target.require_removable()?;
+        self.require_same_project(target)?;
         target.require_link_room()?;
         self.fs.require_space()?;
         self.fs.retry(|| {
@@ -265,6 +266,7 @@ impl Inode {
         let found = find(fs, &tx.meta, self, old)?.ok_or(Errno::ENOENT)?;
         let moved = fs.inode(found.ino, Which::Named)?;
         moved.require_removable()?;
+        to.require_same_project(&moved)?;
         let target = find(fs, &tx.meta, to, new)?;
         let victim = match &target {
             Some(_) if flags.contains(RenameFlags::NOREPLACE) => return Err(Errno::EEXIST),
@@ -354,6 +356,8 @@ impl Inode {
         }
         first.require_removable()?;
         second.require_removable()?;
+        to.require_same_project(&first)?;
+        self.require_same_project(&second)?;
         let same = self.number() == to.number();
         if !same && first.is_dir() != second.is_dir() {
             if first.is_dir() { to } else { self }.require_link_room()?;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use kernel::user::UserAddr;
 
 use crate::inode::Inode;
-use crate::layout::inode::Flags;
+use crate::layout::inode::{BLOCK_AT, Flags, OLD_SIZE};
 use crate::layout::{get32, put32};
 use crate::map::{self, Kind};
 use crate::{Errno, Result};
@@ -13,8 +13,10 @@ use crate::{Errno, Result};
 /// Bytes of the request, and of each extent behind it.
 const HEAD: usize = 32;
 const EXTENT: usize = 56;
-/// What a request may ask for: write dirty data first.
+/// What a request may ask for: write dirty data first; the attributes' place instead of the contents'; have the map in memory, which it is.
 const SYNC: u32 = 1;
+const XATTR: u32 = 2;
+const CACHE: u32 = 4;
 /// The last extent of the file.
 const LAST: u32 = 1;
 /// Dirty data without a place.
@@ -40,11 +42,12 @@ pub(super) fn run(inode: &Inode, arg: u64) -> Result<usize> {
     UserAddr(arg).read(&mut head)?;
     let word = |at: usize| u64::from(get32(&head, at)) | u64::from(get32(&head, at + 4)) << 32;
     let (start, len, flags, room) = (word(0), word(8), get32(&head, 16), get32(&head, 24) as usize);
-    if flags & !SYNC != 0 {
+    let known = SYNC | XATTR | CACHE;
+    if flags & !known != 0 {
         // The flags that are not known go back.
-        put32(&mut head, 16, flags & !SYNC);
+        put32(&mut head, 16, flags & !known);
         UserAddr(arg).write(&head)?;
-        return Err(Errno::EINVAL);
+        return Err(Errno::EBADR);
     }
     if len == 0 {
         return Err(Errno::EINVAL);
@@ -52,11 +55,12 @@ pub(super) fn run(inode: &Inode, arg: u64) -> Result<usize> {
     if flags & SYNC != 0 && inode.fs.is_writable() {
         inode.write_out()?;
     }
-    let extents = inode.extents(
-        start,
-        start.saturating_add(len),
-        if room == 0 { usize::MAX } else { room },
-    )?;
+    let extents = if flags & XATTR != 0 {
+        inode.attribute_extent()?.into_iter().collect()
+    } else {
+        let room = if room == 0 { usize::MAX } else { room };
+        inode.extents(start, start.saturating_add(len), room)?
+    };
     put32(&mut head, 20, extents.len() as u32);
     UserAddr(arg).write(&head)?;
     if room == 0 {
@@ -74,6 +78,40 @@ pub(super) fn run(inode: &Inode, arg: u64) -> Result<usize> {
 }
 
 impl Inode {
+    /// Where it lies in the inode table, in bytes of the device.
+    fn table_byte(&self) -> Result<u64> {
+        let (block, at) = self.fs.table_place(self.number())?;
+        Ok(block * self.fs.block_size() + at as u64)
+    }
+
+    /// Where its attributes are: in the inode if there are any, else in a block.
+    fn attribute_extent(&self) -> Result<Option<Extent>> {
+        let (inner, outer) = self.attributes()?;
+        let (extra_isize, block) = {
+            let core = self.core.lock();
+            (u64::from(core.extra_isize), core.xattr_block)
+        };
+        let size = self.fs.block_size();
+        Ok(if !inner.list.is_empty() {
+            let from = OLD_SIZE as u64 + extra_isize;
+            Some(Extent {
+                logical: 0,
+                physical: self.table_byte()? + from,
+                len: u64::from(self.fs.geometry.inode_size) - from,
+                flags: LAST | DATA_INLINE | NOT_ALIGNED,
+            })
+        } else if !outer.list.is_empty() {
+            Some(Extent {
+                logical: 0,
+                physical: block * size,
+                len: size,
+                flags: LAST,
+            })
+        } else {
+            None
+        })
+    }
+
     /// The runs that touch the bytes `start..end`, at most `room` of them.
     pub(crate) fn extents(&self, start: u64, end: u64, room: usize) -> Result<Vec<Extent>> {
         let size = self.fs.block_size();
@@ -81,7 +119,7 @@ impl Inode {
         if self.has(Flags::INLINE_DATA) {
             out.push(Extent {
                 logical: 0,
-                physical: 0,
+                physical: self.table_byte()? + BLOCK_AT as u64,
                 len: self.len_now(),
                 flags: LAST | DATA_INLINE | NOT_ALIGNED,
             });

@@ -16,6 +16,8 @@ use crate::{Errno, Result};
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 const FS_IOC_GETVERSION: u32 = 0x8008_7601;
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 const FITRIM: u32 = 0xc018_5879;
 
 pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
@@ -27,18 +29,7 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
         }
         FS_IOC_SETFLAGS => {
             let wanted = UserPtr::<i32>::new(arg).read()? as u32;
-            if let Some(path) = file.path() {
-                path.mount.require_writable()?;
-            }
-            let cred = cx.task().cred();
-            let meta = inode.stat();
-            if cred.fsuid != meta.uid && !cred.capable(Capabilities::FOWNER) {
-                return Err(Errno::EPERM);
-            }
-            let may = May {
-                bind: cred.capable(Capabilities::LINUX_IMMUTABLE).into(),
-                log: cred.capable(Capabilities::SYS_RESOURCE).into(),
-            };
+            let may = require_changer(inode, cx, file)?;
             set_flags(inode, wanted, may)?;
             Ok(0)
         }
@@ -46,6 +37,11 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
             let generation = inode.core.lock().generation;
             UserPtr::<i32>::new(arg).write(&(generation as i32))?;
             Ok(0)
+        }
+        FS_IOC_FSGETXATTR => super::fsxattr::get(inode, arg),
+        FS_IOC_FSSETXATTR => {
+            let may = require_changer(inode, cx, file)?;
+            super::fsxattr::set(inode, arg, may)
         }
         FS_IOC_FIEMAP => super::fiemap::run(inode, arg),
         FITRIM => {
@@ -59,6 +55,21 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
         }
         _ => Err(Errno::ENOTTY),
     }
+}
+
+/// Whether the caller may change flags at all, and which of the special ones.
+fn require_changer(inode: &Inode, cx: &Context, file: &File) -> Result<May> {
+    if let Some(path) = file.path() {
+        path.mount.require_writable()?;
+    }
+    let cred = cx.task().cred();
+    if cred.fsuid != inode.stat().uid && !cred.capable(Capabilities::FOWNER) {
+        return Err(Errno::EPERM);
+    }
+    Ok(May {
+        bind: cred.capable(Capabilities::LINUX_IMMUTABLE).into(),
+        log: cred.capable(Capabilities::SYS_RESOURCE).into(),
+    })
 }
 
 /// `chattr`: what may change changes, the rest must stay. `EOPNOTSUPP` for what this file system cannot switch.

@@ -2,11 +2,12 @@
 //!
 //! * [`data`]: the page cache and reading.  * [`write_out`]: writing to the disk.  * [`logged`]: the same through the journal.
 //! * [`promise`]: delayed allocation.  * [`size`]: truncation and holes.  * [`fallocate`]: preallocation,
-//!   collapse, insert.  * [`seek`]: data and holes.  * [`ioctl`]: flags, extents, trimming.
+//!   collapse, insert.  * [`seek`]: data and holes.  * [`ioctl`]: flags, extents, trimming.  * [`fsxattr`]: projects.
 
 pub(crate) mod data;
 pub(crate) mod fallocate;
 pub(crate) mod fiemap;
+pub(crate) mod fsxattr;
 pub(crate) mod ioctl;
 pub(crate) mod logged;
 pub(crate) mod promise;

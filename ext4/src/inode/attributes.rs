@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use kernel::vfs::inode::AtimePolicy;
-use kernel::vfs::{DevT, FileType, Metadata, Mode, SetAttr, Timespec};
+use kernel::vfs::{DevT, FileType, Metadata, Mode, SetAttr, TimesFrom, Timespec};
 
 use super::Inode;
 use crate::layout::inode::Flags;
@@ -75,7 +75,8 @@ impl Inode {
         self.require_mutable()?;
         let others = attr.mode.is_some() || attr.uid.is_some() || attr.gid.is_some();
         let times = attr.atime.is_some() || attr.mtime.is_some();
-        if self.has(Flags::APPEND) && (others || attr.size.is_some()) {
+        let chosen = times && attr.times == TimesFrom::Caller;
+        if self.has(Flags::APPEND) && (others || chosen || attr.size.is_some()) {
             return Err(Errno::EPERM);
         }
         if let Some(size) = attr.size {

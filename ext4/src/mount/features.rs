@@ -73,7 +73,6 @@ const RO_COMPAT_NAMES: &[(u32, &str)] = &[
     (RoCompat::QUOTA.bits(), "quota"),
     (RoCompat::BIGALLOC.bits(), "bigalloc"),
     (RoCompat::READONLY.bits(), "read-only"),
-    (RoCompat::PROJECT.bits(), "project"),
     (RoCompat::SHARED_BLOCKS.bits(), "shared_blocks"),
     (RoCompat::VERITY.bits(), "verity"),
     (0x80, "snapshot"),

@@ -155,6 +155,15 @@ impl FileSystem for Ext4 {
         Ok(())
     }
 
+    fn placed(&self, path: &[u8]) {
+        if let Err(error) = self.note_mount_point(path) {
+            log::warn!(
+                "EXT4-fs ({}): the place of the mount is not recorded: {error}",
+                self.name
+            );
+        }
+    }
+
     fn unmount(&self) -> Result<()> {
         self.ending.store(true, Ordering::Release);
         let outcome = if self.read_only.load(Ordering::Acquire) {

@@ -290,7 +290,7 @@ impl Ext4 {
     }
 
     /// Where it was last mounted, for the super block (`tune2fs -l`).
-    pub fn note_mount_point(&self, path: &[u8]) -> Result<()> {
+    pub(super) fn note_mount_point(&self, path: &[u8]) -> Result<()> {
         if !self.is_writable() {
             return Ok(());
         }

@@ -11,6 +11,7 @@ mod linux;
 mod logged;
 mod model;
 mod names;
+mod project;
 mod random;
 mod read;
 mod readers;

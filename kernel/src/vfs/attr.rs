@@ -183,6 +183,18 @@ pub struct SetAttr {
     pub atime: Option<Timespec>,
     /// `utimensat(2)`, modification time.
     pub mtime: Option<Timespec>,
+    /// Where the two times come from.
+    pub times: TimesFrom,
+}
+
+/// Where times that are set come from: "now" may be set on what is append-only, any other not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimesFrom {
+    /// Both are now.
+    #[default]
+    Clock,
+    /// At least one was chosen.
+    Caller,
 }
 
 /// `statfs(2)`.

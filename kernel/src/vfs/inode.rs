@@ -95,6 +95,8 @@ pub trait FileSystem: Send + Sync {
     fn remount(&self, _options: &MountSource) -> Result<()> {
         Ok(())
     }
+    /// A mount of it has been placed on `path`, as seen from the first root.
+    fn placed(&self, _path: &[u8]) {}
     /// The last mount is gone: flush and let go. Later calls do not happen.
     fn unmount(&self) -> Result<()> {
         self.sync()

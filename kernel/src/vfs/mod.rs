@@ -37,7 +37,7 @@ pub mod rw;
 pub mod super_block;
 pub mod walk;
 
-pub use attr::{DevT, FileType, Metadata, Mode, SetAttr, StatFs, Timespec};
+pub use attr::{DevT, FileType, Metadata, Mode, SetAttr, StatFs, TimesFrom, Timespec};
 pub use file::{Access, File, FileOps, OpenFlags};
 pub use inode::{FileSystem, FileSystemType, Inode, InodeState, NewNode};
 pub use limits::raise;

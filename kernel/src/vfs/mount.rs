@@ -441,6 +441,8 @@ pub fn place(mount: &Arc<Mount>, at: &Path) -> Result<()> {
     cross(&mut at);
     check_place(mount, &at)?;
     change.attach(mount, &at);
+    drop(change);
+    mount.fs().placed(&at.text(&namespace_root()).0);
     Ok(())
 }
 

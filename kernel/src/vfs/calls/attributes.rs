@@ -6,7 +6,7 @@ use crate::task::{Capabilities, Cred};
 use crate::user::{UserAddr, UserPtr};
 use crate::vfs::fd_table::Fd;
 use crate::vfs::permission::{self, May};
-use crate::vfs::{FileType, Metadata, Mode, Path, SetAttr, Timespec};
+use crate::vfs::{FileType, Metadata, Mode, Path, SetAttr, TimesFrom, Timespec};
 use crate::{Errno, Result};
 
 fn change_mode(place: &Path, cred: &Cred, mode: u32) -> Result<usize> {
@@ -169,6 +169,11 @@ fn change_times(place: &Path, cred: &Cred, times: [NewTime; 2]) -> Result<usize>
     inode.set_attr(&SetAttr {
         atime: value(times[0]),
         mtime: value(times[1]),
+        times: if times == [NewTime::Now; 2] {
+            TimesFrom::Clock
+        } else {
+            TimesFrom::Caller
+        },
         ..SetAttr::default()
     })?;
     Ok(0)
