@@ -42,9 +42,9 @@ fn a_busybox_image_boots_to_a_shell_works_and_powers_off_clean() {
         let linux = Linux::new().args([ubda(&disk).as_str(), "root=/dev/ubda", "rw", "quiet", backend.option()]);
         let mut terminal = Terminal::spawn(linux.command());
         terminal.expect("root@busybox:~# ");
-        terminal.send("id -un; tty; mount | grep -c ' on / type ext4 (rw'; ls -lan / | grep -vc ' 0 *0 '; echo kept >>/root/kept; cat /root/kept | wc -l; ls /proc/1/exe; echo EN''D\n");
+        terminal.send("id -un; tty; mount | grep -c ' on / type ext4 (rw'; ls -lan / | grep -vc ' 0 *0 '; echo kept >>/root/kept; cat /root/kept | wc -l; ls /proc/1/exe; modprobe loop && modprobe brd && echo built in; modprobe nosuch 2>/dev/null || echo no such; echo EN''D\n");
         let said = terminal.expect("END").replace('\r', "");
-        for part in ["root\n/dev/tty0\n1\n", "/proc/1/exe\n"] {
+        for part in ["root\n/dev/tty0\n1\n", "/proc/1/exe\nbuilt in\nno such\n"] {
             assert!(said.contains(part), "{backend:?}: no {part:?} in {said}");
         }
         terminal.send("poweroff\n");

@@ -23,7 +23,14 @@ end() { echo o >/proc/sysrq-trigger; sleep 60; }
 mount -t proc proc /proc
 mkdir /dev/target && mount -t ext4 /dev/ubda /dev/target && stty raw -echo </dev/ttyS0 || end
 echo 'image: ready'
-cat /dev/ttyS0 | tar -x -p -C /dev/target --numeric-owner --xattrs --xattrs-include='*' -f - && umount /dev/target && echo 'image: whole'
+cat /dev/ttyS0 | tar -x -p -C /dev/target --numeric-owner --xattrs --xattrs-include='*' -f - || end
+# What `make modules_install` does for a kernel without modules: modprobe finds that all is built in.
+mount -t sysfs sysfs /sys
+modules=lib/modules/$(uname -r)
+mkdir -p /dev/target/$modules && ls /sys/module | sed 's|.*|kernel/&.ko|' >/dev/target/$modules/modules.builtin && >/dev/target/$modules/modules.order || end
+[ ! -x /dev/target/sbin/depmod ] || chroot /dev/target /sbin/depmod || end
+[ -e /dev/target/$modules/modules.dep ] || >/dev/target/$modules/modules.dep
+umount /dev/target && echo 'image: whole'
 end
 ";
 

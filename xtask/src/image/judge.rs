@@ -59,6 +59,9 @@ pub fn run(args: &[String]) -> Result<(), String> {
     let scratch = Scratch::new();
     let disk = scratch.path().join("debian.img");
     let mut words = vec!["debian".to_owned(), disk.display().to_string()];
+    if !args.iter().any(|word| word.starts_with("--include")) {
+        words.push("--include=kmod".into());
+    }
     words.extend(args.iter().cloned());
     super::run(&words)?;
     let sparse = natively(&format!("du -m --apparent-size {0}; du -m {0}", disk.display()));
