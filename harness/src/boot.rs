@@ -87,6 +87,7 @@ impl Outcome {
 
 /// A command line in the making.
 pub struct Linux {
+    executable: Option<PathBuf>,
     wrapper: Vec<OsString>,
     args: Vec<OsString>,
     stdin: Vec<u8>,
@@ -106,6 +107,7 @@ impl Linux {
     /// No arguments, empty standard input.
     pub fn new() -> Self {
         Self {
+            executable: None,
             wrapper: Vec::new(),
             args: Vec::new(),
             stdin: Vec::new(),
@@ -119,6 +121,12 @@ impl Linux {
     /// The host's `/` as root by hostfs, quiet, under `backend`.
     pub fn hostfs(backend: Backend) -> Self {
         Self::new().args(["rootfstype=hostfs", "quiet", backend.option()])
+    }
+
+    /// Another executable than [`executable`] finds.
+    pub fn executable(mut self, executable: impl Into<PathBuf>) -> Self {
+        self.executable = Some(executable.into());
+        self
     }
 
     /// One more argument.
@@ -177,7 +185,8 @@ impl Linux {
 
     /// The host command.
     pub fn command(&self) -> Command {
-        let mut words = self.wrapper.iter().cloned().chain([executable().into_os_string()]);
+        let own = self.executable.clone().unwrap_or_else(executable);
+        let mut words = self.wrapper.iter().cloned().chain([own.into_os_string()]);
         let mut command = Command::new(words.next().expect("the executable at least"));
         command.args(words).args(&self.args);
         if let Some(uid) = self.user.filter(|_| is_root()) {

@@ -70,7 +70,18 @@ fn open_files(spec: &Spec, options: ImageOptions) -> Result<Opened, Refusal> {
     if spec.flags.contains(Flags::DATA) {
         return plain(image, &file);
     }
-    refuse_qcow2(&image, &file)?;
+    if is_qcow2(&image) {
+        return match backing {
+            None => open_qcow2(image, &file, options),
+            Some(_) => Err(Refusal::new(
+                Errno::EINVAL,
+                format!(
+                    "\"{}\" is a qcow2 image, which names its backing file itself; leave out the second file",
+                    file.display()
+                ),
+            )),
+        };
+    }
     match (cow::open::probe(&image, &file)?, &backing) {
         (Some(header), _) => open_cow(image, &file, header, backing.as_deref(), options),
         (None, None) => plain(image, &file),
@@ -85,17 +96,23 @@ fn open_files(spec: &Spec, options: ImageOptions) -> Result<Opened, Refusal> {
     }
 }
 
-/// QEMU's images are no disks byte by byte: a guest that writes to one would destroy it.
-fn refuse_qcow2(image: &Image, path: &Path) -> Result<(), Refusal> {
+/// Whether it is an image of QEMU's: no disk byte by byte, a guest that writes to it so would destroy it.
+pub fn is_qcow2(image: &Image) -> bool {
     let mut magic = [0; 4];
-    if image.read(0, &mut magic).is_err() || magic != *b"QFI\xfb" {
-        return Ok(());
-    }
+    image.read(0, &mut magic).is_ok() && magic == *b"QFI\xfb"
+}
+
+#[cfg(feature = "qcow2")]
+use crate::qcow2::open as open_qcow2;
+
+/// The executable was built without the format.
+#[cfg(not(feature = "qcow2"))]
+fn open_qcow2(_image: Image, path: &Path, _options: ImageOptions) -> Result<Opened, Refusal> {
     let shown = path.display();
     Err(Refusal::new(
         Errno::EOPNOTSUPP,
         format!(
-            "\"{shown}\" is a qcow2 image, which is not built in; make a raw one of it (qemu-img convert -O raw {shown} {shown}.raw), or flag \"d\" to see it as plain data"
+            "\"{shown}\" is a qcow2 image: build with --features qcow2, or convert it with qemu-img convert -O raw {shown} {shown}.raw (flag \"d\" shows it as plain data)"
         ),
     ))
 }

@@ -191,12 +191,13 @@ pub fn run(args: &[String]) -> Result<(), String> {
     crate::guests::build()?;
     match args.first().map(String::as_str) {
         Some("python") => python(&args[1..]),
+        Some("qcow2") => crate::qcow2::run(),
         Some("stress") => stress(&args[1..]),
         Some("debian") => crate::image::judge::run(&args[1..]),
         Some("ltp") => ltp::run(&args[1..]),
         Some("ext4") => ext4::run(&args[1..]),
-        _ => Err("judge debian [--suite ...], judge ext4 WHAT [CASES], judge python [MODULE...], judge stress [STRESSOR...] or judge ltp DIR [--ptrace] \
-            [TEST...]"
+        _ => Err("judge debian [--suite ...], judge ext4 WHAT [CASES], judge python [MODULE...], judge qcow2, judge stress [STRESSOR...] or \
+            judge ltp DIR [--ptrace] [TEST...]"
             .into()),
     }
 }

@@ -6,6 +6,7 @@ mod guests;
 mod image;
 mod judge;
 mod ltp;
+mod qcow2;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   judge ext4 crash   cuts the power of an ext4 driver's disk 20 000 times; also: model (operations at random, four readers), damage (broken
                   images), kill (guests killed at work), programs (fio, stress-ng, bonnie++ in a guest); a number: how many cases
   judge ltp DIR   runs the system call tests of an installed LTP natively (as root) and in a guest; --ptrace, names of tests
+  judge qcow2     builds linux with qcow2 and lets qemu-img judge what guests write (as root: it mounts a tmpfs)
   judge stress    runs stress-ng's stressors in a guest, two seconds each
   bench [ROW]     measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's;
                   also the time of a boot and the kernel's memory

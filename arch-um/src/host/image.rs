@@ -217,6 +217,14 @@ impl Image {
         }
     }
 
+    /// Another descriptor of the same open file, for a library that knows a format. The lock holds until both are closed.
+    ///
+    /// # Errors
+    /// The host's: `EMFILE`.
+    pub fn host_file(&self) -> Result<File, Errno> {
+        self.file.try_clone().map_err(host)
+    }
+
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == Ok(0)
