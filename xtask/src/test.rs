@@ -27,6 +27,8 @@ const JUDGES: &[(&str, &str)] = &[
     ("tmux", "tmux"),
     ("vi", "vim-tiny"),
     ("less", "less"),
+    ("setfacl", "acl"),
+    ("getfattr", "attr"),
     ("top", "procps"),
 ];
 

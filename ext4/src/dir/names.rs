@@ -181,9 +181,10 @@ impl Inode {
         self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, NEW_CREDITS + ORPHAN_CREDITS)?;
             let inode = tx.new_inode(self, &NewNode::Regular, attr, 0)?;
+            let inherited = crate::xattr::acl::inherit(&mut tx, self, &inode);
             tx.orphan_add(&inode)?;
             tx.write_inode(&inode)?;
-            Ok(inode)
+            inherited.map(|()| inode)
         })
     }
 

@@ -40,6 +40,7 @@ pub struct Inode {
     pub(crate) pages: SpinLock<Option<Arc<PageCache>>>,
     pub(crate) promise: SpinLock<Promise>,
     pub(crate) state: InodeState,
+    pub(crate) acls: SpinLock<crate::xattr::acl::Cache>,
     /// Fields changed that are not stored yet.
     pub(crate) dirty: AtomicBool,
     /// The transaction of its last stored change.
@@ -68,6 +69,7 @@ impl Inode {
             pages: SpinLock::new(&order::LEAF, None),
             promise: SpinLock::new(&order::LEAF, Promise::default()),
             state: InodeState::default(),
+            acls: SpinLock::new(&order::LEAF, crate::xattr::acl::Cache::default()),
             dirty: AtomicBool::new(false),
             last_tid: AtomicU32::new(fs.journal.running()),
             data_tid: AtomicU32::new(fs.journal.running()),

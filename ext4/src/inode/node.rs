@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use kernel::vfs::acl::{Acl, AclKind};
 use kernel::vfs::file::FileOps;
 use kernel::vfs::inode::{AtimePolicy, Link, NewAttr, NewNode, RenameFlags, XattrFlags};
 use kernel::vfs::{FileSystem, FileType, InodeState, Metadata, OpenFlags, SetAttr};
@@ -130,6 +131,10 @@ impl kernel::vfs::Inode for Inode {
             }
             _ => Err(Errno::ENXIO),
         }
+    }
+
+    fn acl(&self, kind: AclKind) -> Result<Option<Arc<Acl>>> {
+        self.access_list(kind)
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {

@@ -124,15 +124,15 @@ impl Inode {
     pub(crate) fn attribute(&self, name: &[u8]) -> Result<Vec<u8>> {
         let (index, rest) = split(name)?;
         self.allowed(index)?;
+        if let Some(kind) = acl::kind(index) {
+            return self.access_list(kind)?.map(|acl| acl.to_user()).ok_or(Errno::ENODATA);
+        }
         let (inner, outer) = self.attributes()?;
         let found = inner
             .find(index, rest)
             .or_else(|| outer.find(index, rest))
             .ok_or(Errno::ENODATA)?;
         let value = self.value(found)?;
-        if matches!(index, ACL_ACCESS | ACL_DEFAULT) {
-            return acl::to_user(&value).ok_or_else(|| self.bad_attributes());
-        }
         Ok(value)
     }
 
@@ -170,8 +170,8 @@ impl Inode {
         }
         self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, SET_CREDITS)?;
-            if matches!(index, ACL_ACCESS | ACL_DEFAULT) {
-                acl::set(&mut tx, self, index, value)?;
+            if let Some(kind) = acl::kind(index) {
+                acl::set(&mut tx, self, kind, value)?;
             } else {
                 self.put(&mut tx, index, rest, value, flags)?;
             }
@@ -228,6 +228,9 @@ impl Inode {
         }
         if changes_inner {
             tx.change_inode(self, |raw| set::store_inode(raw, &inner))?;
+        }
+        if acl::kind(index).is_some() {
+            self.lists_changed();
         }
         Ok(())
     }

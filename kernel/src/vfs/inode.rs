@@ -14,6 +14,7 @@ use core::sync::atomic::Ordering;
 
 use bitflags::bitflags;
 
+use super::acl::{Acl, AclKind};
 use super::attr::{DevT, FileType, Metadata, Mode, SetAttr, StatFs};
 use super::file::{Claim, FileOps, OpenFlags};
 use crate::task::Cred;
@@ -122,7 +123,8 @@ pub enum NewNode<'a> {
     Socket,
 }
 
-/// Owner and mode of a new file: the umask is already applied, set-group-ID inheritance is done.
+/// Owner and mode of a new file: the umask is already applied (unless the directory has a default list, which the file system applies), set-group-ID
+/// inheritance is done.
 #[derive(Clone, Copy, Debug)]
 pub struct NewAttr {
     /// Permission bits.
@@ -201,6 +203,11 @@ pub trait Inode: Send + Sync {
     /// Changes attributes. A new size reaches mappings: pages past the end are gone.
     fn set_attr(&self, _attr: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
+    }
+    /// The list that the VFS enforces, `None` where the mode bits say it all. Asked on each walk: parsed and cached. [`FsFlags::OWN_ACCESS_CHECK`] file
+    /// systems leave lists to whom they ask.
+    fn acl(&self, _kind: AclKind) -> Result<Option<Arc<Acl>>> {
+        Ok(None)
     }
     /// The additional check of [`FsFlags::OWN_ACCESS_CHECK`]: `mask` of R=4, W=2, X=1.
     fn host_access(&self, _mask: u32) -> Result<()> {

@@ -11,6 +11,7 @@
 //!
 //! Names are bytes. Nothing outside of [`calls`] and ioctls knows guest pointers.
 
+pub mod acl;
 pub mod anon;
 pub mod attr;
 pub mod calls;

@@ -1,7 +1,10 @@
-//! Who may do what to a file: mode bits and capabilities (`path_resolution(7)`, `capabilities(7)`).
+//! Who may do what to a file: mode bits, access control lists and capabilities (`path_resolution(7)`, `acl(5)`, `capabilities(7)`).
+
+use alloc::sync::Arc;
 
 use bitflags::bitflags;
 
+use super::acl::{Acl, AclKind};
 use super::attr::{FileType, Metadata, Mode, NewMode};
 use super::file::Access;
 use super::inode::{FsFlags, Inode, NewAttr};
@@ -31,7 +34,7 @@ impl From<Access> for May {
     }
 }
 
-/// Checks mode bits and capabilities, then what the file system itself says. `EACCES`.
+/// Checks mode bits, access list and capabilities, then what the file system itself says. `EACCES`.
 pub fn inode(inode: &dyn Inode, kind: FileType, fs: FsFlags, cred: &Cred, may: May) -> Result<()> {
     mode_bits(inode, kind, cred, may)?;
     if fs.contains(FsFlags::OWN_ACCESS_CHECK) {
@@ -58,20 +61,31 @@ fn mode_bits(inode: &dyn Inode, kind: FileType, cred: &Cred, may: May) -> Result
     }
     let meta = inode.walk_metadata()?;
     let mode = meta.mode.bits();
-    let granted = if meta.uid == cred.fsuid {
-        mode >> 6
+    let allows = |granted: u32| may.bits() & !granted == 0;
+    let is_granted = if meta.uid == cred.fsuid {
+        allows(mode >> 6)
+    } else if let Some(acl) = access_list(inode, meta.mode)? {
+        acl.grants(meta.gid, cred, may)
     } else if cred.in_group(meta.gid) {
-        mode >> 3
+        allows(mode >> 3)
     } else {
-        mode
+        allows(mode)
     };
-    if may.bits() & !granted == 0 {
+    if is_granted {
         return Ok(());
     }
     if kind != FileType::Directory && cred.capable(Capabilities::DAC_OVERRIDE) && mode & 0o111 != 0 {
         return Ok(());
     }
     Err(Errno::EACCES)
+}
+
+/// The access list of a file, unless the mode bits decide. Linux does not look where the group bits, which are the list's mask, are all gone.
+fn access_list(inode: &dyn Inode, mode: Mode) -> Result<Option<Arc<Acl>>> {
+    if mode.bits() & 0o070 == 0 {
+        return Ok(None);
+    }
+    inode.acl(AclKind::Access)
 }
 
 /// Checks a place: the mount, the mode bits, the file system. `EROFS`, `EACCES`.
@@ -113,11 +127,17 @@ pub fn may_delete(dir: &Path, victim: &dyn Inode, cred: &Cred) -> Result<()> {
     }
 }
 
-/// Owner and mode of a new file of `kind` in `dir`. A set-group-ID directory hands down its group.
+/// Owner and mode of a new file of `kind` in `dir`. A set-group-ID directory hands down its group. Where `dir` has a default list, that takes the
+/// place of the umask; the file system applies it.
 pub fn new_attr(dir: &dyn Inode, kind: FileType, mode: NewMode, cred: &Cred) -> Result<NewAttr> {
     let parent = dir.walk_metadata()?;
+    let has_default = kind != FileType::Symlink && dir.acl(AclKind::Default)?.is_some();
     let mut attr = NewAttr {
-        mode: mode.wanted - mode.umask,
+        mode: if has_default {
+            mode.wanted
+        } else {
+            mode.wanted - mode.umask
+        },
         uid: cred.fsuid,
         gid: cred.fsgid,
     };

@@ -13,6 +13,7 @@ use super::directory::{FIRST, Names};
 use super::options::Options;
 use super::{PAGE, TmpFs};
 use crate::io::{Sink, Source};
+use crate::vfs::acl::{Acl, AclKind};
 use crate::vfs::file::{Access, DirEntry, MapBacking, SeekTarget, WriteAt, Written};
 use crate::vfs::inode::{AtimePolicy, Link, NewAttr, RenameFlags, XattrFlags};
 use crate::vfs::{
@@ -63,6 +64,8 @@ struct Attr {
     mtime: Timespec,
     ctime: Timespec,
     btime: Timespec,
+    /// The access and the default list.
+    acls: [Option<Arc<Acl>>; 2],
 }
 
 enum Body {
@@ -71,6 +74,11 @@ enum Body {
     Symlink(Box<[u8]>),
     /// Device, FIFO, socket.
     Special,
+}
+
+/// `mode` with other permission bits.
+fn with_permissions(mode: Mode, permissions: Mode) -> Mode {
+    (mode - Mode::from_bits_truncate(0o777)) | permissions
 }
 
 impl TmpInode {
@@ -87,6 +95,7 @@ impl TmpInode {
             mtime: now,
             ctime: now,
             btime: now,
+            acls: [None, None],
         };
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
@@ -141,6 +150,43 @@ impl TmpInode {
             attr,
             0,
         ))
+    }
+
+    /// A new file of this directory: a directory inherits the default list, everything but a symlink gets it as access list, cut by the mode.
+    fn hand_down_acls(&self, inode: &TmpInode) {
+        let default = self.attr.lock().acls[AclKind::Default as usize].clone();
+        let Some(default) = default.filter(|_| inode.kind != FileType::Symlink) else {
+            return;
+        };
+        let mut attr = inode.attr.lock();
+        let access = default.inherited(attr.mode);
+        attr.mode = with_permissions(attr.mode, access.mode());
+        if !access.is_minimal() {
+            attr.acls[AclKind::Access as usize] = Some(Arc::new(access));
+        }
+        if inode.kind == FileType::Directory {
+            attr.acls[AclKind::Default as usize] = Some(default);
+        }
+    }
+
+    fn set_acl(&self, kind: AclKind, acl: Option<Acl>) -> Result<()> {
+        if self.kind == FileType::Symlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if kind == AclKind::Default && acl.is_some() && self.kind != FileType::Directory {
+            return Err(Errno::EACCES);
+        }
+        let mut attr = self.attr.lock();
+        attr.ctime = Timespec::now();
+        let mut acl = acl;
+        if kind == AclKind::Access
+            && let Some(list) = &acl
+        {
+            attr.mode = with_permissions(attr.mode, list.mode());
+            acl = acl.filter(|list| !list.is_minimal());
+        }
+        attr.acls[kind as usize] = acl.map(Arc::new);
+        Ok(())
     }
 
     /// Moves what a directory holds to `out`: the end of the instance.
@@ -366,6 +412,9 @@ impl Inode for TmpInode {
                 return Err(Errno::EPERM);
             }
             attr.mode = mode;
+            if let Some(list) = &mut attr.acls[AclKind::Access as usize] {
+                Arc::make_mut(list).follow(mode);
+            }
         }
         attr.uid = change.uid.unwrap_or(attr.uid);
         attr.gid = change.gid.unwrap_or(attr.gid);
@@ -402,6 +451,7 @@ impl Inode for TmpInode {
             NewNode::Fifo | NewNode::Socket => (DevT::default(), Body::Special),
         };
         let inode = Self::make(&self.fs, kind, rdev, body, attr, nlink);
+        self.hand_down_acls(&inode);
         names.lock().insert(name, inode.clone())?;
         if kind == FileType::Directory {
             self.add_links(1);
@@ -411,7 +461,9 @@ impl Inode for TmpInode {
     }
 
     fn create_unnamed(&self, attr: NewAttr) -> Result<Arc<dyn Inode>> {
-        Ok(Self::unnamed(&self.fs, attr)?)
+        let inode = Self::unnamed(&self.fs, attr)?;
+        self.hand_down_acls(&inode);
+        Ok(inode)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -516,11 +568,22 @@ impl Inode for TmpInode {
         }
     }
 
+    fn acl(&self, kind: AclKind) -> Result<Option<Arc<Acl>>> {
+        Ok(self.attr.lock().acls[kind as usize].clone())
+    }
+
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        if let Some(kind) = AclKind::of_name(name) {
+            let acl = self.acl(kind)?;
+            return acl.map(|acl| acl.to_user()).ok_or(Errno::ENODATA);
+        }
         self.xattrs.lock().get(name).cloned().ok_or(Errno::ENODATA)
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
+        if let Some(kind) = AclKind::of_name(name) {
+            return self.set_acl(kind, Acl::from_user(value)?);
+        }
         let known = [&b"user."[..], b"trusted.", b"security."]
             .iter()
             .any(|prefix| name.starts_with(prefix));
@@ -550,10 +613,19 @@ impl Inode for TmpInode {
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
-        Ok(self.xattrs.lock().keys().cloned().collect())
+        let mut names: Vec<Vec<u8>> = self.xattrs.lock().keys().cloned().collect();
+        let attr = self.attr.lock();
+        let lists = AclKind::ALL
+            .into_iter()
+            .filter(|kind| attr.acls[*kind as usize].is_some());
+        names.extend(lists.map(|kind| kind.name().to_vec()));
+        Ok(names)
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        if let Some(kind) = AclKind::of_name(name) {
+            return self.set_acl(kind, None);
+        }
         let removed = self.xattrs.lock().remove(name);
         removed.ok_or(Errno::ENODATA)?;
         self.add_links(0);

@@ -6,6 +6,8 @@ use super::at;
 use crate::syscall::Context;
 use crate::task::{Capabilities, Cred};
 use crate::user::{UserAddr, UserSlice};
+use crate::vfs::acl::AclKind;
+use crate::vfs::attr::SetAttr;
 use crate::vfs::fd_table::Fd;
 use crate::vfs::inode::XattrFlags;
 use crate::vfs::permission::{self, May};
@@ -69,6 +71,9 @@ fn check(place: &Path, name: &[u8], intent: Intent, cred: &Cred) -> Result<()> {
         }
         return permission::path(place, cred, if write { May::WRITE } else { May::READ });
     }
+    if AclKind::of_name(name).is_some() && write && !permission::is_owner(cred, &place.dentry.inode().metadata()?) {
+        return Err(Errno::EPERM);
+    }
     if name.starts_with(b"system.") {
         Ok(())
     } else {
@@ -86,8 +91,21 @@ fn set(cx: &Context, place: &Path, name: UserAddr, value: UserSlice, flags: u32)
     }
     let mut bytes = alloc::vec![0; value.len];
     value.addr.read(&mut bytes)?;
-    check(place, &name, Intent::Write, &cx.task().cred())?;
-    place.dentry.inode().set_xattr(&name, &bytes, flags)?;
+    let cred = cx.task().cred();
+    check(place, &name, Intent::Write, &cred)?;
+    let inode = place.dentry.inode();
+    inode.set_xattr(&name, &bytes, flags)?;
+    if AclKind::of_name(&name) == Some(AclKind::Access) {
+        // The list changed the mode: as after chmod(2) by someone outside of the group.
+        let meta = inode.metadata()?;
+        let foreign = !cred.in_group(meta.gid) && !cred.capable(Capabilities::FSETID);
+        if foreign && meta.mode.contains(Mode::SETGID) {
+            inode.set_attr(&SetAttr {
+                mode: Some(meta.mode - Mode::SETGID),
+                ..SetAttr::default()
+            })?;
+        }
+    }
     Ok(0)
 }
 
