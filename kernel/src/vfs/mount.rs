@@ -419,10 +419,18 @@ pub fn mount_at(kind: &str, source: &MountSource, flags: MountFlags, path: &[u8]
 }
 
 /// Makes an instance of `kind` and mounts it on `at`.
+///
+/// # Errors
+/// As of [`mount_at`]; `EBUSY` where the same instance is what is topmost at `at`, and where another mount of it is read-only and this is not, or the reverse.
 pub fn mount_new(kind: &str, source: &MountSource, flags: MountFlags, at: &Path) -> Result<Arc<Mount>> {
     let kind = super::registry::find(kind.as_bytes())?;
     let block = SuperBlock::of(kind.mount(source)?, source.read_only);
     if kind.flags().contains(FsFlags::NEEDS_DEVICE) && block.is_read_only() != source.read_only {
+        return Err(Errno::EBUSY);
+    }
+    let mut top = at.clone();
+    cross(&mut top);
+    if Arc::ptr_eq(&block, &top.mount.block) && Arc::ptr_eq(top.mount.root(), &top.dentry) {
         return Err(Errno::EBUSY);
     }
     let root = block.root().clone();

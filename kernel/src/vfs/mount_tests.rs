@@ -63,6 +63,21 @@ fn a_mount_covers_its_place_and_dotdot_leaves_it() {
 }
 
 #[test]
+fn one_instance_is_not_mounted_twice_on_one_place() {
+    mkdir("/t1");
+    crate::fs::init();
+    let source = MountSource::default();
+    let mount = |at: &[u8]| mount::mount_at("sysfs", &source, MountFlags::empty(), at).map(drop);
+    assert_eq!(mount(b"/t1"), Ok(()));
+    assert_eq!(mount(b"/t1"), Err(crate::Errno::EBUSY));
+    mount_tmpfs("/t1");
+    assert_eq!(mount(b"/t1"), Ok(()), "something else lies between");
+    assert_eq!(mount(b"/t1"), Err(crate::Errno::EBUSY));
+    mount_tmpfs("/t1");
+    mount_tmpfs("/t1");
+}
+
+#[test]
 fn a_bind_shows_the_same_files_and_a_deep_one_the_mounts_below() {
     for dir in ["/b1", "/b2", "/b3"] {
         mkdir(dir);
