@@ -49,6 +49,13 @@ pub trait Wake: Send + Sync {
     /// Called with no lock of the queue held, but possibly with the waker's spin locks: it may take `EPOLL_READY` and locks below it only, and
     /// may not sleep. It may be called once more shortly after the [`Registration`] is dropped.
     fn wake(&self, key: u32);
+
+    /// The same for one of several of whom one is enough ([`WaitQueue::register_exclusive`]). False when nobody was there to be told, so that the next
+    /// one is asked.
+    fn wake_exclusive(&self, key: u32) -> bool {
+        self.wake(key);
+        true
+    }
 }
 
 /// A queue of waiting threads and registered callbacks. One pointer in size until first used.
@@ -87,6 +94,7 @@ enum EntryKind {
     Shared(Arc<Waiter>),
     Exclusive(Arc<Waiter>),
     Callback(Arc<dyn Wake>),
+    ExclusiveCallback(Arc<dyn Wake>),
 }
 
 struct Waiter {
@@ -99,6 +107,7 @@ struct Waiter {
 enum Call {
     Thread(Arc<Waiter>),
     Callback(Arc<dyn Wake>),
+    ExclusiveCallback(Arc<dyn Wake>),
 }
 
 impl Default for WaitQueue {
@@ -245,8 +254,18 @@ impl WaitQueue {
 
     /// Tells `w` about wake-ups that overlap `mask` (0: all) until the registration is dropped.
     pub fn register(&self, mask: u32, w: Arc<dyn Wake>) -> Registration {
+        self.registration(mask, EntryKind::Callback(w))
+    }
+
+    /// The same for one of several of whom one is enough: a wake-up with a key tells the first of these who takes it, one without (something ended)
+    /// tells all.
+    pub fn register_exclusive(&self, mask: u32, w: Arc<dyn Wake>) -> Registration {
+        self.registration(mask, EntryKind::ExclusiveCallback(w))
+    }
+
+    fn registration(&self, mask: u32, kind: EntryKind) -> Registration {
         let inner = self.inner();
-        let id = inner.add(mask, EntryKind::Callback(w));
+        let id = inner.add(mask, kind);
         Registration {
             queue: Arc::downgrade(inner),
             id,
@@ -310,6 +329,7 @@ impl Inner {
             }
             match &entry.kind {
                 EntryKind::Callback(callback) => calls.push(Call::Callback(callback.clone())),
+                EntryKind::ExclusiveCallback(callback) => calls.push(Call::ExclusiveCallback(callback.clone())),
                 EntryKind::Shared(waiter) => calls.push(Call::Thread(waiter.clone())),
                 EntryKind::Exclusive(waiter) if exclusive < n => {
                     calls.push(Call::Thread(waiter.clone()));
@@ -323,8 +343,11 @@ impl Inner {
         }
         self.len.store(list.entries.len(), Ordering::SeqCst);
         drop(list);
+        let mut is_taken = false;
         for call in calls {
             match call {
+                Call::ExclusiveCallback(_) if is_taken => {}
+                Call::ExclusiveCallback(callback) => is_taken = callback.wake_exclusive(key) && key != 0,
                 Call::Thread(waiter) => {
                     waiter.woken.store(true, Ordering::Release);
                     unpark(&waiter.parker);

@@ -38,10 +38,20 @@ bitflags! {
     }
 }
 
+/// Whether every poller of a file hears of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// This one does.
+    All,
+    /// One of those who say this is enough, unless it is an error or the end (`EPOLLEXCLUSIVE`).
+    One,
+}
+
 /// Collects the wait queues that a poller must hear from. Dropping it unregisters everywhere.
 pub struct PollTable {
     waker: Arc<dyn Wake>,
     mask: PollEvents,
+    share: Share,
     registrations: Vec<Registration>,
 }
 
@@ -51,8 +61,15 @@ impl PollTable {
         Self {
             waker,
             mask: mask | PollEvents::ERR | PollEvents::HUP,
+            share: Share::All,
             registrations: Vec::new(),
         }
+    }
+
+    /// Who hears of changes.
+    pub fn shared(mut self, share: Share) -> Self {
+        self.share = share;
+        self
     }
 
     /// From here on queues wake for events in `mask`: a table may serve several files.
@@ -62,8 +79,11 @@ impl PollTable {
 
     /// Called by [`super::FileOps::poll`] for each queue that announces a change of readiness.
     pub fn listen(&mut self, queue: &WaitQueue) {
-        self.registrations
-            .push(queue.register(self.mask.bits(), self.waker.clone()));
+        let (mask, waker) = (self.mask.bits(), self.waker.clone());
+        self.registrations.push(match self.share {
+            Share::All => queue.register(mask, waker),
+            Share::One => queue.register_exclusive(mask, waker),
+        });
     }
 }
 

@@ -25,7 +25,7 @@ use crate::vfs::anon;
 use crate::vfs::calls::timeout::{self, Deadline, Unit};
 use crate::vfs::fd_table::{CloseOnExec, Fd};
 use crate::vfs::file::{File, FileOps, OpenFlags, SeekKind};
-use crate::vfs::poll::{PollEvents, PollTable};
+use crate::vfs::poll::{PollEvents, PollTable, Share};
 use crate::{Errno, Result};
 
 abi_struct! {
@@ -98,22 +98,37 @@ impl Wake for Link {
             entry.announce();
         }
     }
+
+    fn wake_exclusive(&self, key: u32) -> bool {
+        let has_woken = self.0.upgrade().is_some_and(|entry| entry.announce());
+        let is_end = key & (PollEvents::ERR | PollEvents::HUP).bits() != 0;
+        has_woken && !is_end
+    }
 }
 
 impl Entry {
-    /// Something may have happened: onto the ready list.
-    fn announce(self: &Arc<Self>) {
-        let Some(epoll) = self.epoll.upgrade() else { return };
+    /// Something may have happened: onto the ready list. Whether someone waits for this instance.
+    fn announce(self: &Arc<Self>) -> bool {
+        let Some(epoll) = self.epoll.upgrade() else {
+            return false;
+        };
         if !self.queued.swap(true, Ordering::AcqRel) {
             epoll.ready.lock().push_back(self.clone());
         }
+        let has_waiters = epoll.queue.has_waiters();
         epoll.queue.wake(1, (PollEvents::IN | PollEvents::RDNORM).bits());
+        has_waiters
     }
 
     /// Listens to the file for what it is interested in now, and looks at once.
     fn listen(self: &Arc<Self>, file: &File) {
-        let wanted = self.interest.lock().wanted();
-        let mut table = PollTable::new(Arc::new(Link(Arc::downgrade(self))), wanted);
+        let interest = *self.interest.lock();
+        let wanted = interest.wanted();
+        let share = match interest.events & EPOLLEXCLUSIVE {
+            0 => Share::All,
+            _ => Share::One,
+        };
+        let mut table = PollTable::new(Arc::new(Link(Arc::downgrade(self))), wanted).shared(share);
         let now = file.ops().poll(file, Some(&mut table)) & wanted;
         let old = self.table.lock().replace(table);
         drop(old);
