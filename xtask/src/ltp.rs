@@ -101,11 +101,9 @@ const KNOWN: &[(&str, &str)] = &[
     ("pivot_root01", "namespaces"),
     ("fcntl23", "leases"),
     ("fcntl27", "leases"),
-    ("fcntl31", "SIGIO of pipes"),
     ("fcntl38", "CONFIG_DNOTIFY is off"),
     ("fcntl39", "CONFIG_DNOTIFY is off"),
     ("fcntl40", "F_CREATED_QUERY"),
-    ("epoll_wait16", "EPOLLEXCLUSIVE wakes all waiters"),
     ("fgetxattr02", "a block device without a driver"),
     ("fork13", "kernel.pid_max is a constant"),
     ("fork14", "16 TiB of mappings in time"),
@@ -147,13 +145,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("copy_file_range02", "EOVERFLOW for EFBIG"),
     ("ioctl04", "EROFS for EACCES: a read-only disk mounted to be written"),
     ("lstat03", "block sizes of links and files"),
-    (
-        "mount02",
-        "one instance twice on one place; the tests behind it find the disk in use",
-    ),
-    ("umount02", "the disk is in use after mount02"),
-    ("umount2_02", "the disk is in use after mount02"),
-    ("statx05", "the disk is in use after mount02"),
     ("signal06", "150 000 signals in time"),
 ];
 

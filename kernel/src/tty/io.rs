@@ -255,6 +255,10 @@ pub(super) fn take_turn<'a>(turn: &'a Mutex<()>, file: &File) -> Result<MutexGua
 }
 
 impl FileOps for TtyFile {
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

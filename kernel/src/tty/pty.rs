@@ -407,6 +407,10 @@ impl Drop for Master {
 }
 
 impl FileOps for Master {
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use arch_um::sync::{Mutex, MutexGuard, SpinLock, order};
 use bitflags::bitflags;
 
+use super::fasync::FileOwner;
 use super::poll::{PollEvents, PollTable};
 use crate::io::{Sink, Source};
 use crate::page_cache::Pattern;
@@ -156,6 +157,11 @@ pub trait PageSource: Send + Sync {
 pub trait FileOps: Send + Sync {
     /// For users who need the concrete type (`epoll` on an epoll, terminals).
     fn as_any(&self) -> &dyn Any;
+
+    /// Whether it sends `SIGIO` with `O_ASYNC`: pipes, terminals, sockets.
+    fn can_signal(&self) -> bool {
+        false
+    }
 
     /// How positions work.
     fn seek_kind(&self) -> SeekKind {
@@ -303,17 +309,10 @@ pub struct File {
     access: Access,
     flags: AtomicU32,
     position: Mutex<u64>,
-    owner: SpinLock<FileOwner>,
+    owner: Arc<SpinLock<FileOwner>>,
+    /// With `O_ASYNC`: what tells the owner.
+    signals: SpinLock<Option<PollTable>>,
     cred: Arc<Cred>,
-}
-
-/// Who gets `SIGIO` (`fcntl(F_SETOWN)`).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FileOwner {
-    /// A process (positive) or a process group (negative); 0 for none.
-    pub pid: i32,
-    /// The signal instead of `SIGIO`; 0 for `SIGIO`.
-    pub signal: u8,
 }
 
 impl File {
@@ -347,7 +346,8 @@ impl File {
             },
             flags: AtomicU32::new(status.bits()),
             position: Mutex::new(&order::FILE, 0),
-            owner: SpinLock::new(&order::LEAF, FileOwner::default()),
+            owner: Arc::new(SpinLock::new(&order::LEAF, FileOwner::default())),
+            signals: SpinLock::new(&order::LEAF, None),
             cred,
         })
     }
@@ -429,8 +429,16 @@ impl File {
     }
 
     /// Who gets `SIGIO`.
-    pub fn owner(&self) -> &SpinLock<FileOwner> {
+    pub fn owner(&self) -> &Arc<SpinLock<FileOwner>> {
         &self.owner
+    }
+
+    /// Turns `SIGIO` on or off after the status flags have changed; `fd` is the descriptor it will name.
+    pub fn follow_async(&self, fd: super::fd_table::Fd) {
+        let on = self.flags().contains(OpenFlags::ASYNC) && self.ops.can_signal();
+        let table = on.then(|| super::fasync::start(self, fd));
+        let old = core::mem::replace(&mut *self.signals.lock(), table);
+        drop(old);
     }
 
     /// Reads at `pos` into kernel memory until `buf` is full or the file ends (exec, loop devices). Does not move the position.

@@ -18,6 +18,7 @@ pub mod calls;
 pub mod dentry;
 pub mod epoll;
 pub mod eventfd;
+pub mod fasync;
 pub mod fd_table;
 pub mod file;
 pub mod fs_context;

@@ -14,6 +14,10 @@ use crate::vfs::{ioctl, raise};
 use crate::{Errno, Result};
 
 impl FileOps for UnixSocket {
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -6,7 +6,9 @@ use crate::abi_struct;
 use crate::fs::tmpfs::inode::{SEAL_EXEC, SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, TmpInode};
 use crate::signal::Signal;
 use crate::syscall::Context;
+use crate::task::Pid;
 use crate::user::UserPtr;
+use crate::vfs::fasync::{self, Target};
 use crate::vfs::fd_table::{CloseOnExec, Fd};
 use crate::vfs::file::{Access, File, OpenFlags};
 use crate::vfs::lock::{self, END, LockKind, Owner, Patience, Record};
@@ -107,26 +109,38 @@ pub fn sys_fcntl(cx: &Context, fd: Fd, cmd: u32, arg: u64) -> Result<usize> {
         }
         F_GETFL => Ok(file.flags().bits() as usize),
         _ if path_only => Err(Errno::EBADF),
-        F_SETFL => set_flags(cx, &file, OpenFlags::from_bits_retain(arg as u32)),
+        F_SETFL => set_flags(cx, fd, &file, OpenFlags::from_bits_retain(arg as u32)),
         F_GETLK | F_OFD_GETLK => get_lock(cx, &file, UserPtr::new(arg), cmd == F_OFD_GETLK),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => set_lock(cx, fd, &file, UserPtr::new(arg), cmd),
         F_SETOWN => {
-            file.owner().lock().pid = arg as i32;
+            let target = match arg as i32 {
+                0 => Target::Nobody,
+                pid @ 1.. => Target::Process(Pid(pid)),
+                group => Target::Group(Pid(group.checked_neg().ok_or(Errno::EINVAL)?)),
+            };
+            fasync::set_owner(&file, target, cx.task().cred())?;
             Ok(0)
         }
         // A negative result is a process group, not an error.
-        F_GETOWN => Ok(file.owner().lock().pid as isize as usize),
-        F_SETOWN_EX => set_owner_ex(&file, UserPtr::<OwnerEx>::new(arg).read()?),
-        F_GETOWN_EX => {
-            let pid = file.owner().lock().pid;
-            let owner = if pid < 0 {
-                OwnerEx {
-                    kind: 2,
-                    pid: pid.wrapping_neg(),
-                }
-            } else {
-                OwnerEx { kind: 1, pid }
+        F_GETOWN => {
+            let target = file.owner().lock().target;
+            let number = match target {
+                Target::Nobody => 0,
+                Target::Thread(pid) | Target::Process(pid) => pid.0,
+                Target::Group(group) => -group.0,
             };
+            Ok(number as isize as usize)
+        }
+        F_SETOWN_EX => set_owner_ex(cx, &file, UserPtr::<OwnerEx>::new(arg).read()?),
+        F_GETOWN_EX => {
+            let target = file.owner().lock().target;
+            let (kind, pid) = match target {
+                Target::Nobody => (1, 0),
+                Target::Thread(pid) => (0, pid.0),
+                Target::Process(pid) => (1, pid.0),
+                Target::Group(group) => (2, group.0),
+            };
+            let owner = OwnerEx { kind, pid };
             UserPtr::new(arg).write(&owner)?;
             Ok(0)
         }
@@ -176,7 +190,7 @@ fn add_seals(file: &File, seals: u32) -> Result<usize> {
     Ok(0)
 }
 
-fn set_flags(cx: &Context, file: &File, flags: OpenFlags) -> Result<usize> {
+fn set_flags(cx: &Context, fd: Fd, file: &File, flags: OpenFlags) -> Result<usize> {
     let changed = file.flags() ^ flags;
     if changed.contains(OpenFlags::NOATIME)
         && flags.contains(OpenFlags::NOATIME)
@@ -188,16 +202,22 @@ fn set_flags(cx: &Context, file: &File, flags: OpenFlags) -> Result<usize> {
     let new = (file.flags() - SETTABLE) | (flags & SETTABLE);
     file.ops().flags_changed(file, new)?;
     file.set_flags(SETTABLE, flags);
+    if changed.contains(OpenFlags::ASYNC) {
+        file.follow_async(fd);
+    }
     Ok(0)
 }
 
-fn set_owner_ex(file: &File, owner: OwnerEx) -> Result<usize> {
-    let pid = match owner.kind {
-        0 | 1 => owner.pid,
-        2 => owner.pid.checked_neg().ok_or(Errno::EINVAL)?,
+fn set_owner_ex(cx: &Context, file: &File, owner: OwnerEx) -> Result<usize> {
+    let pid = Pid(owner.pid);
+    let target = match (owner.kind, owner.pid) {
+        (0..=2, 0) => Target::Nobody,
+        (0, _) => Target::Thread(pid),
+        (1, _) => Target::Process(pid),
+        (2, _) => Target::Group(pid),
         _ => return Err(Errno::EINVAL),
     };
-    file.owner().lock().pid = pid;
+    fasync::set_owner(file, target, cx.task().cred())?;
     Ok(0)
 }
 

@@ -20,7 +20,10 @@ pub fn sys_ioctl(cx: &Context, fd: Fd, cmd: u32, arg: u64) -> Result<usize> {
         FIOCLEX => files.set_close_on_exec(fd, CloseOnExec::Yes)?,
         FIONCLEX => files.set_close_on_exec(fd, CloseOnExec::No)?,
         FIONBIO => switch(&file, OpenFlags::NONBLOCK, arg)?,
-        FIOASYNC => switch(&file, OpenFlags::ASYNC, arg)?,
+        FIOASYNC => {
+            switch(&file, OpenFlags::ASYNC, arg)?;
+            file.follow_async(fd);
+        }
         FIOQSIZE => UserPtr::<i64>::new(arg).write(&(stat::size_of(&file)? as i64))?,
         _ => return special(cx, &file, cmd, arg),
     }
