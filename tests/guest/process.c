@@ -85,6 +85,7 @@ int main(int argc, char **argv, char **envp) {
     limit.rlim_cur = 300;
     CLAIM(setrlimit(RLIMIT_NOFILE, &limit));
     CLAIM(getrlimit(99, &limit));
+    setpriority(PRIO_PROCESS, 0, 0); /* the tests may run niced */
     CLAIM(getpriority(PRIO_PROCESS, 0));
     CLAIM(setpriority(PRIO_PROCESS, 0, 5));
     CLAIM(getpriority(PRIO_PROCESS, 0));
