@@ -1,8 +1,9 @@
 # Access control lists as different users see them, in the working directory; the output is the same on every Linux file system that has them.
+export PATH=/usr/bin:/bin:/usr/sbin:/sbin
 as() { setpriv --reuid "$1" --regid "$2" --groups "$3" sh -c "$4" 2>&1 | sed 's/.*: //'; }
 everybody() {
     for who in '1000 1000 1000' '1001 1 1' '1002 1000 1000' '1002 1 1,2001' '1002 1000 1000,2001' '1003 1 1'; do
-        for what in 'cat f' 'echo x >>f' './f' 'test -r f && echo r; test -w f && echo w; test -x f && echo x'; do
+        for what in 'cat f' 'echo \#x >>f' './f' 'test -r f && echo r; test -w f && echo w; test -x f && echo x'; do
             echo "$who: $what: $(as $who "$what" | tr '\n' ' ')"
         done
     done

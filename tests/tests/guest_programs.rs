@@ -50,6 +50,7 @@ programs!(
     threads,
     files,
     poll,
+    ready_signals,
     memory,
     mappings,
     futexes,

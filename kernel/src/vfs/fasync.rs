@@ -12,6 +12,7 @@ use arch_um::sync::{Interruptible, SpinLock, WaitQueue, Wake, order};
 
 use super::fd_table::Fd;
 use super::file::File;
+use super::pipe::PipeEnd;
 use super::poll::{PollEvents, PollTable};
 use crate::signal::info::{SigDetail, SigInfo, Signal};
 use crate::signal::send;
@@ -64,10 +65,20 @@ pub fn set_owner(file: &File, target: Target, cred: Arc<Cred>) -> Result<()> {
     Ok(())
 }
 
+/// What the other side's end is told as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// `POLL_HUP`.
+    HangUp,
+    /// There is something to read, the end; writing fails at once: pipes.
+    Readiness,
+}
+
 /// What the queues of one file call.
 struct Link {
     owner: Arc<SpinLock<FileOwner>>,
     fd: Fd,
+    end: End,
     /// Events since the last signal.
     events: AtomicU32,
     is_queued: AtomicBool,
@@ -101,6 +112,10 @@ pub fn start(file: &File, fd: Fd) -> PollTable {
     let link = Link {
         owner: file.owner().clone(),
         fd,
+        end: match file.ops_as::<PipeEnd>() {
+            Some(_) => End::Readiness,
+            None => End::HangUp,
+        },
         events: AtomicU32::new(0),
         is_queued: AtomicBool::new(false),
     };
@@ -118,13 +133,13 @@ fn run() {
         link.is_queued.store(false, Ordering::Release);
         let events = PollEvents::from_bits_truncate(link.events.swap(0, Ordering::AcqRel));
         let owner = link.owner.lock().clone();
-        tell(&owner, link.fd, events);
+        tell(&owner, &link, events);
     }
 }
 
-fn tell(owner: &FileOwner, fd: Fd, events: PollEvents) {
+fn tell(owner: &FileOwner, link: &Link, events: PollEvents) {
     let Some(cred) = &owner.cred else { return };
-    let info = |to: &Task| may_signal(cred, to).then(|| info(owner, fd, events));
+    let info = |to: &Task| may_signal(cred, to).then(|| info(owner, link, events));
     match owner.target {
         Target::Nobody => {}
         Target::Thread(pid) => {
@@ -160,26 +175,36 @@ fn may_signal(cred: &Cred, to: &Task) -> bool {
             .any(|uid| [theirs.suid, theirs.uid].contains(uid))
 }
 
-fn info(owner: &FileOwner, fd: Fd, events: PollEvents) -> SigInfo {
-    /// `POLL_IN`, `POLL_OUT`, `POLL_ERR`, `POLL_PRI`, `POLL_HUP` of `siginfo_t`, the one that matters most first.
-    const CODES: [(PollEvents, i32); 5] = [
-        (PollEvents::HUP, 6),
-        (PollEvents::ERR, 4),
-        (PollEvents::PRI, 5),
-        (PollEvents::IN, 1),
-        (PollEvents::OUT, 2),
-    ];
+fn info(owner: &FileOwner, link: &Link, events: PollEvents) -> SigInfo {
     let Some(signal) = Signal::new(owner.signal.into()) else {
         return SigInfo::kernel(Signal::IO);
     };
-    let code = CODES.iter().find(|(event, _)| events.intersects(*event));
+    let (code, band) = code(link.end, events);
     SigInfo {
         signal,
-        code: code.map_or(1, |(_, code)| *code),
+        code,
         errno: 0,
         detail: SigDetail::Poll {
-            band: i64::from(events.bits()),
-            fd: fd.0,
+            band: i64::from(band.bits()),
+            fd: link.fd.0,
         },
+    }
+}
+
+/// `si_code` and `si_band`: one thing, what matters most.
+fn code(end: End, events: PollEvents) -> (i32, PollEvents) {
+    const POLL_IN: (i32, PollEvents) = (1, PollEvents::IN.union(PollEvents::RDNORM));
+    const POLL_OUT: (i32, PollEvents) = (2, PollEvents::OUT.union(PollEvents::WRNORM).union(PollEvents::WRBAND));
+    const POLL_ERR: (i32, PollEvents) = (4, PollEvents::ERR);
+    const POLL_PRI: (i32, PollEvents) = (5, PollEvents::PRI.union(PollEvents::RDBAND));
+    const POLL_HUP: (i32, PollEvents) = (6, PollEvents::HUP.union(PollEvents::ERR));
+    let has = |event| events.intersects(event);
+    match end {
+        End::HangUp if has(PollEvents::HUP | PollEvents::RDHUP) => POLL_HUP,
+        End::HangUp if has(PollEvents::ERR) => POLL_ERR,
+        End::Readiness if has(PollEvents::OUT | PollEvents::ERR) && !has(PollEvents::IN) => POLL_OUT,
+        _ if has(PollEvents::PRI) => POLL_PRI,
+        _ if has(PollEvents::OUT) && !has(PollEvents::IN) => POLL_OUT,
+        _ => POLL_IN,
     }
 }
