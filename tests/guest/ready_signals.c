@@ -112,7 +112,8 @@ static void kinds(void) {
     write(master, "line\n", 5);
     next("a terminal", 5000);
     read(slave, text, sizeof text);
-    struct sockaddr_un name = {AF_UNIX, "\0ready_signals"};
+    struct sockaddr_un name = {AF_UNIX};
+    snprintf(name.sun_path + 1, 50, "ready_signals %d", getpid());
     int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
     bind(listener, (void *)&name, sizeof name);
     listen(listener, 5);

@@ -4,7 +4,7 @@
 //! which sends. Changes that come before the thread has run are one signal.
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -77,6 +77,8 @@ enum End {
 /// What the queues of one file call.
 struct Link {
     owner: Arc<SpinLock<FileOwner>>,
+    /// Asked where a wake-up does not say what it is for.
+    file: Weak<File>,
     fd: Fd,
     end: End,
     /// Events since the last signal.
@@ -102,7 +104,7 @@ impl Wake for Waker {
 }
 
 /// The table of a file that tells its owner from now on; `fd` is what the signal names.
-pub fn start(file: &File, fd: Fd) -> PollTable {
+pub fn start(file: &Arc<File>, fd: Fd) -> PollTable {
     static THREAD: spin::Once<()> = spin::Once::new();
     THREAD.call_once(|| {
         if let Err(error) = crate::task::spawn_kernel_thread("kfasync", run) {
@@ -111,6 +113,7 @@ pub fn start(file: &File, fd: Fd) -> PollTable {
     });
     let link = Link {
         owner: file.owner().clone(),
+        file: Arc::downgrade(file),
         fd,
         end: match file.ops_as::<PipeEnd>() {
             Some(_) => End::Readiness,
@@ -131,7 +134,12 @@ fn run() {
         let Ok(link) = next else { continue };
         // Cleared before the events are taken: what comes later queues the link again.
         link.is_queued.store(false, Ordering::Release);
-        let events = PollEvents::from_bits_truncate(link.events.swap(0, Ordering::AcqRel));
+        let mut events = PollEvents::from_bits_truncate(link.events.swap(0, Ordering::AcqRel));
+        if events.is_empty()
+            && let Some(file) = link.file.upgrade()
+        {
+            events = file.ops().poll(&file, None);
+        }
         let owner = link.owner.lock().clone();
         tell(&owner, &link, events);
     }

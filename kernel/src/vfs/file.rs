@@ -434,7 +434,7 @@ impl File {
     }
 
     /// Turns `SIGIO` on or off after the status flags have changed; `fd` is the descriptor it will name.
-    pub fn follow_async(&self, fd: super::fd_table::Fd) {
+    pub fn follow_async(self: &Arc<Self>, fd: super::fd_table::Fd) {
         let on = self.flags().contains(OpenFlags::ASYNC) && self.ops.can_signal();
         let table = on.then(|| super::fasync::start(self, fd));
         let old = core::mem::replace(&mut *self.signals.lock(), table);

@@ -190,7 +190,7 @@ fn add_seals(file: &File, seals: u32) -> Result<usize> {
     Ok(0)
 }
 
-fn set_flags(cx: &Context, fd: Fd, file: &File, flags: OpenFlags) -> Result<usize> {
+fn set_flags(cx: &Context, fd: Fd, file: &Arc<File>, flags: OpenFlags) -> Result<usize> {
     let changed = file.flags() ^ flags;
     if changed.contains(OpenFlags::NOATIME)
         && flags.contains(OpenFlags::NOATIME)
