@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use kernel::vfs::FileType;
 
 use super::entry::{self, Entry};
-use super::{Found, blocks, find, index, leaf, leaf_end};
+use super::{Found, Spot, blocks, find, index, inline, leaf, leaf_end};
 use crate::buffer::Buffer;
 use crate::inode::Inode;
 use crate::inode::load::indexes_directories;
@@ -20,7 +20,7 @@ use crate::{Errno, Result};
 pub(crate) const ADD_CREDITS: u32 = 60;
 
 /// The file type as entries of this file system tell it.
-fn type_byte(tx: &Tx<'_>, kind: FileType) -> u8 {
+pub(super) fn type_byte(tx: &Tx<'_>, kind: FileType) -> u8 {
     if tx.fs.geometry.incompat.contains(Incompat::FILETYPE) {
         entry::type_number(kind)
     } else {
@@ -91,6 +91,9 @@ pub(super) fn insert_into(
 
 /// The first block of a new directory.
 pub(crate) fn init(tx: &mut Tx<'_>, dir: &Inode, parent: u32) -> Result<()> {
+    if inline::init(tx, dir, parent)? {
+        return Ok(());
+    }
     let kind = type_byte(tx, FileType::Directory);
     let (_, buffer) = append_block(tx, dir)?;
     change_leaf(tx, dir, &buffer, |bytes| {
@@ -101,10 +104,15 @@ pub(crate) fn init(tx: &mut Tx<'_>, dir: &Inode, parent: u32) -> Result<()> {
 
 /// Adds a name that is not there. `ENOSPC`.
 pub(crate) fn add(tx: &mut Tx<'_>, dir: &Inode, name: &[u8], ino: u32, kind: FileType) -> Result<()> {
-    if dir.has(Flags::INLINE_DATA) {
-        return Err(Errno::EOPNOTSUPP);
-    }
     let kind = type_byte(tx, kind);
+    if dir.has(Flags::INLINE_DATA) {
+        return inline::add(tx, dir, name, ino, kind);
+    }
+    add_entry(tx, dir, name, ino, kind)
+}
+
+/// The same in a directory of blocks.
+pub(super) fn add_entry(tx: &mut Tx<'_>, dir: &Inode, name: &[u8], ino: u32, kind: u8) -> Result<()> {
     if dir.has(Flags::INDEX) {
         match index::add(tx, dir, name, ino, kind) {
             // As Linux: a damaged index is given up, the leaves stay. With checksums that would leave blocks of the wrong kind behind.
@@ -132,7 +140,11 @@ pub(crate) fn add(tx: &mut Tx<'_>, dir: &Inode, name: &[u8], ino: u32, kind: Fil
 
 /// Removes a name that was found.
 pub(crate) fn remove(tx: &mut Tx<'_>, dir: &Inode, found: &Found) -> Result<()> {
-    let Some((buffer, _, entries)) = leaf(tx.fs, &tx.meta, dir, found.block)? else {
+    let block = match found.spot {
+        Spot::Block(_, block) => block,
+        Spot::Inline(part) => return inline::remove(tx, dir, &found.entry, part),
+    };
+    let Some((buffer, _, entries)) = leaf(tx.fs, &tx.meta, dir, block)? else {
         return Err(Errno::EUCLEAN);
     };
     let which = entries
@@ -145,21 +157,28 @@ pub(crate) fn remove(tx: &mut Tx<'_>, dir: &Inode, found: &Found) -> Result<()> 
 /// Makes a name that was found lead to another inode.
 pub(crate) fn replace(tx: &mut Tx<'_>, dir: &Inode, found: &Found, ino: u32, kind: FileType) -> Result<()> {
     let kind = type_byte(tx, kind);
+    let (buffer, block) = match &found.spot {
+        Spot::Block(buffer, block) => (buffer, *block),
+        Spot::Inline(part) => return inline::replace(tx, dir, &found.entry, *part, ino, kind),
+    };
     let at = found.entry.at;
     let change = |bytes: &mut [u8]| {
         crate::layout::put32(bytes, at, ino);
         crate::layout::put(bytes, at + 7, &[kind]);
     };
-    if found.block == 0 && dir.has(Flags::INDEX) {
+    if block == 0 && dir.has(Flags::INDEX) {
         index::check_root(tx.fs, &tx.meta, dir)?;
-        tx.modify(&found.buffer, change)?;
+        tx.modify(buffer, change)?;
         return index::seal_root(tx, dir);
     }
-    change_leaf(tx, dir, &found.buffer, change)
+    change_leaf(tx, dir, buffer, change)
 }
 
 /// The directory moves: its `..` leads to `parent`.
 pub(crate) fn set_parent(tx: &mut Tx<'_>, dir: &Inode, parent: u32) -> Result<()> {
+    if dir.has(Flags::INLINE_DATA) {
+        return inline::set_parent(tx, dir, parent);
+    }
     match find(tx.fs, &tx.meta, dir, b"..")? {
         Some(found) => replace(tx, dir, &found, parent, FileType::Directory),
         None => Err(dir.error(format_args!("no '..' in directory"))),

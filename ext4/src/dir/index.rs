@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::hash::{self, Hash};
-use super::{Found, Name, change, entry, leaf, leaf_end, raw_block};
+use super::{Found, Name, Spot, change, entry, leaf, leaf_end, raw_block};
 use crate::buffer::Buffer;
 use crate::inode::Inode;
 use crate::instance::{Ext4, Meta};
@@ -187,9 +187,8 @@ pub(super) fn find(fs: &Ext4, meta: &Meta, dir: &Inode, name: &[u8]) -> Result<O
         {
             return Ok(Some(Found {
                 ino: entry.ino,
-                buffer,
                 entry: *entry,
-                block,
+                spot: Spot::Block(buffer, block),
             }));
         }
         // Names of one hash may go on in the next leaf, whose key says so.

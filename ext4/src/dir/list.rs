@@ -10,11 +10,10 @@ use kernel::syscall::Context;
 use kernel::vfs::file::DirEntry;
 use kernel::vfs::{File, FileOps, FileType};
 
-use super::entry::{self, type_of};
-use super::{Name, blocks, find, hash, index, leaf};
+use super::entry::type_of;
+use super::{Name, blocks, find, hash, index, inline, leaf};
 use crate::inode::Inode;
 use crate::inode::load::indexes_directories;
-use crate::layout::get32;
 use crate::layout::inode::Flags;
 use crate::{Errno, Result};
 
@@ -33,6 +32,9 @@ type Send<'a> = dyn FnMut(&[u8], u32, Option<FileType>, u64) -> bool + 'a;
 
 impl Inode {
     fn parent_number(&self) -> Result<u32> {
+        if self.has(Flags::INLINE_DATA) {
+            return Ok(inline::parent(self));
+        }
         let meta = self.fs.meta.read();
         Ok(find(&self.fs, &meta, self, b"..")?.map_or(self.number(), |found| found.ino))
     }
@@ -47,15 +49,6 @@ impl Inode {
             })
         };
         let dir = Some(FileType::Directory);
-        if self.has(Flags::INLINE_DATA) {
-            let names = inline_entries(self)?;
-            for (at, (ino, kind, name)) in names.iter().enumerate().skip(pos.min(usize::MAX as u64) as usize) {
-                if !send(name, *ino, type_of(*kind), at as u64 + 1) {
-                    break;
-                }
-            }
-            return Ok(());
-        }
         if pos == 0 && !send(b".", self.number(), dir, 1) {
             return Ok(());
         }
@@ -65,7 +58,8 @@ impl Inode {
         if pos >= END {
             return Ok(());
         }
-        let by_hash = indexes_directories(&self.fs) && (self.has(Flags::INDEX) || blocks(&self.fs, self) == 1);
+        let small = self.has(Flags::INLINE_DATA) || blocks(&self.fs, self) == 1;
+        let by_hash = indexes_directories(&self.fs) && (self.has(Flags::INDEX) || small);
         if by_hash {
             match self.list_by_hash(pos.max(FIRST), &mut send) {
                 Err(Errno::EINVAL) => {}
@@ -78,6 +72,9 @@ impl Inode {
     /// The names of one leaf without the dots.
     fn names_in(&self, at: u64) -> Result<Vec<Name>> {
         let meta = self.fs.meta.read();
+        if self.has(Flags::INLINE_DATA) {
+            return inline::names(self);
+        }
         let Some((_, bytes, entries)) = leaf(&self.fs, &meta, self, at)? else {
             return Ok(Vec::new());
         };
@@ -174,6 +171,14 @@ impl Inode {
         let fs = &self.fs;
         let size = fs.block_size();
         let start = if pos == FIRST { 0 } else { pos };
+        if self.has(Flags::INLINE_DATA) {
+            for (behind, (ino, kind, name)) in inline::places(self)? {
+                if behind > start && !send(&name, ino, type_of(kind), behind) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
         let mut at = start / size;
         while at < blocks(fs, self) {
             let entries = {
@@ -205,7 +210,7 @@ impl Inode {
 /// All names of a directory but the dots, in no order.
 pub(crate) fn all_names(dir: &Inode) -> Result<Vec<Name>> {
     if dir.has(Flags::INLINE_DATA) {
-        return Ok(inline_entries(dir)?.split_off(2));
+        return inline::names(dir);
     }
     let mut names = Vec::new();
     for at in 0..blocks(&dir.fs, dir) {
@@ -213,21 +218,6 @@ pub(crate) fn all_names(dir: &Inode) -> Result<Vec<Name>> {
             continue;
         }
         names.append(&mut dir.names_in(at)?);
-    }
-    Ok(names)
-}
-
-/// All names of a directory that lies in its inode, the dots first.
-pub(crate) fn inline_entries(dir: &Inode) -> Result<Vec<Name>> {
-    let bytes = dir.inline_data()?;
-    let mut names = alloc::vec![(dir.number(), 2, b".".to_vec()), (get32(&bytes, 0), 2, b"..".to_vec())];
-    let split = bytes.len().min(crate::layout::inode::BLOCK_LEN);
-    for part in [&bytes[4.min(split)..split], &bytes[split..]] {
-        let Some(entries) = entry::parse(part, 0) else {
-            return Err(dir.error(format_args!("bad entry in inline directory")));
-        };
-        let real = entries.iter().filter(|entry| entry.ino != 0);
-        names.extend(real.map(|entry| (entry.ino, entry.kind, entry.name(part).to_vec())));
     }
     Ok(names)
 }

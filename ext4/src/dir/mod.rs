@@ -1,6 +1,6 @@
 //! Directories: lists of entries in blocks, with an index over them when they are large.
 //!
-//! * [`entry`]: entries in a block.  * [`hash`]: hashes of names.  * [`index`]: the tree of hashes.  * [`change`]: adding, removing, replacing names.
+//! * [`entry`]: entries in a block.  * [`inline`]: small directories in their inode.  * [`hash`]: hashes of names.  * [`index`]: the tree of hashes.  * [`change`]: adding, removing, replacing names.
 //! * [`names`]: the VFS's create, link, unlink, rename.  * [`list`]: `getdents64`.
 //!
 //! The VFS lets one change of a directory's names happen at a time; everything here runs under the metadata lock on top.
@@ -9,6 +9,7 @@ pub(crate) mod change;
 pub(crate) mod entry;
 pub(crate) mod hash;
 pub(crate) mod index;
+pub(crate) mod inline;
 pub(crate) mod list;
 pub(crate) mod names;
 
@@ -32,10 +33,16 @@ pub(crate) type Leaf = (Arc<Buffer>, Arc<Vec<u8>>, Vec<Entry>);
 /// Where a name was found.
 pub(crate) struct Found {
     pub ino: u32,
-    pub buffer: Arc<Buffer>,
     pub entry: Entry,
-    /// Number of the block in the directory.
-    pub block: u64,
+    pub spot: Spot,
+}
+
+/// What an [`Entry`] lies in.
+pub(crate) enum Spot {
+    /// A block, and its number in the directory.
+    Block(Arc<Buffer>, u64),
+    /// The inode.
+    Inline(inline::Part),
 }
 
 /// Bytes of a leaf that entries may use.
@@ -73,6 +80,9 @@ pub(crate) fn leaf(fs: &Ext4, meta: &Meta, dir: &Inode, at: u64) -> Result<Optio
 
 /// Finds a name.
 pub(crate) fn find(fs: &Ext4, meta: &Meta, dir: &Inode, name: &[u8]) -> Result<Option<Found>> {
+    if dir.has(Flags::INLINE_DATA) {
+        return inline::find(dir, name);
+    }
     if dir.has(Flags::INDEX) && name != b"." && name != b".." {
         match index::find(fs, meta, dir, name) {
             Err(Errno::EINVAL) => {}
@@ -96,9 +106,8 @@ pub(crate) fn find(fs: &Ext4, meta: &Meta, dir: &Inode, name: &[u8]) -> Result<O
         if let Some(entry) = entries.iter().find(|entry| entry.is(&bytes, name)) {
             return Ok(Some(Found {
                 ino: entry.ino,
-                buffer,
                 entry: *entry,
-                block: at,
+                spot: Spot::Block(buffer, at),
             }));
         }
     }
@@ -115,16 +124,15 @@ fn find_dots(fs: &Ext4, meta: &Meta, dir: &Inode, name: &[u8]) -> Result<Option<
     let found = entries.iter().take(2).find(|entry| entry.is(&bytes, name)).copied();
     Ok(found.map(|entry| Found {
         ino: entry.ino,
-        buffer,
         entry,
-        block: 0,
+        spot: Spot::Block(buffer, 0),
     }))
 }
 
 /// Every name of a directory without an index in the way: for emptiness and repair of small ones.
 pub(crate) fn is_empty(fs: &Ext4, meta: &Meta, dir: &Inode) -> Result<bool> {
     if dir.has(Flags::INLINE_DATA) {
-        return Ok(list::inline_entries(dir)?.len() <= 2);
+        return Ok(inline::names(dir)?.is_empty());
     }
     for at in 0..blocks(fs, dir) {
         if dir.has(Flags::INDEX) && (at == 0 || index::is_node(fs, meta, dir, at)?) {

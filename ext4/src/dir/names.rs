@@ -93,14 +93,7 @@ impl Inode {
     pub(crate) fn find_name(&self, name: &[u8]) -> Result<Arc<Inode>> {
         let ino = {
             let meta = self.fs.meta.read();
-            if self.has(Flags::INLINE_DATA) {
-                super::list::inline_entries(self)?
-                    .into_iter()
-                    .find(|(_, _, other)| other == name)
-                    .map(|(ino, ..)| ino)
-            } else {
-                find(&self.fs, &meta, self, name)?.map(|found| found.ino)
-            }
+            find(&self.fs, &meta, self, name)?.map(|found| found.ino)
         };
         let ino = ino.ok_or(Errno::ENOENT)?;
         if ino == self.number() && name != b"." {

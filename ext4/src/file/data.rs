@@ -154,8 +154,7 @@ impl Inode {
 
     /// Reads from the disk. Holes and unwritten blocks are zeros.
     fn read_disk(&self, at: u64, data: &mut [u8]) -> Result<()> {
-        if self.has(Flags::INLINE_DATA) {
-            let inline = self.inline_data()?;
+        if let Some(inline) = self.inline_contents()? {
             data.fill(0);
             let from = (at as usize).min(inline.len());
             let count = data.len().min(inline.len() - from);

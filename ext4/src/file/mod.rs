@@ -16,6 +16,7 @@ pub(crate) mod size;
 pub(crate) mod write_out;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -29,6 +30,7 @@ use kernel::vfs::{Access, File, FileOps, OpenFlags};
 
 use crate::inode::Inode;
 use crate::layout::inode::Flags;
+use crate::xattr::inline::Home;
 use crate::{Errno, Result};
 
 /// Most bytes written before space is promised for the next.
@@ -63,7 +65,6 @@ impl Inode {
         if self.has(Flags::APPEND) && pos != WriteAt::End {
             return Err(Errno::EPERM);
         }
-        self.leave_inline()?;
         let start = match pos {
             WriteAt::Offset(at) => at,
             WriteAt::End => self.len_now(),
@@ -110,7 +111,11 @@ impl Inode {
     /// Writes up to `want` bytes at `at`: less when space runs out or the source does.
     fn write_piece(&self, at: u64, want: usize, src: &mut dyn Source) -> Result<usize> {
         let mut count = want;
+        let home = self.settle_home(at + count as u64)?;
         let fresh = loop {
+            if home == Home::Inode {
+                break Vec::new();
+            }
             match self.promise(at..at + count as u64) {
                 Err(Errno::ENOSPC) if count as u64 > self.fs.block_size() => {
                     let half = at + (count / 2) as u64;

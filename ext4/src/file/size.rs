@@ -14,6 +14,7 @@ use crate::layout::features::RoCompat;
 use crate::layout::inode::Flags;
 use crate::map;
 use crate::transaction::Tx;
+use crate::xattr::inline::Home;
 use crate::{Errno, Result};
 
 impl Inode {
@@ -35,7 +36,9 @@ impl Inode {
         if size > self.most_bytes() {
             return Err(Errno::EFBIG);
         }
-        self.leave_inline()?;
+        if self.settle_home(size)? == Home::Inode {
+            return self.resize_inline(size);
+        }
         let old = self.len_now();
         if size >= old {
             self.grow_to(size)?;

@@ -1,7 +1,5 @@
 //! Metadata as `stat(2)` shows it and `chmod`, `chown`, `utimensat` change it.
 
-use core::sync::atomic::Ordering;
-
 use kernel::vfs::inode::AtimePolicy;
 use kernel::vfs::{DevT, FileType, Metadata, Mode, SetAttr, TimesFrom, Timespec};
 
@@ -16,7 +14,14 @@ pub(crate) const INODE_CREDITS: u32 = 2;
 impl Inode {
     pub(crate) fn stat(&self) -> Metadata {
         let promised = self.promise.lock().blocks() * (self.fs.block_size() / 512);
+        let size = self.len_now();
         let core = self.core.lock();
+        // So that nobody takes contents in the inode for a hole.
+        let inline = if core.flags.contains(Flags::INLINE_DATA) && self.kind == FileType::Regular {
+            size.div_ceil(512)
+        } else {
+            0
+        };
         Metadata {
             dev: self.fs.dev,
             ino: u64::from(self.number()),
@@ -29,9 +34,9 @@ impl Inode {
                 FileType::CharDevice | FileType::BlockDevice => core.device(),
                 _ => DevT::default(),
             },
-            size: self.size.load(Ordering::Acquire),
+            size,
             blksize: self.fs.geometry.block_size.max(4096),
-            blocks: core.sectors + promised,
+            blocks: core.sectors + promised + inline,
             atime: core.atime,
             mtime: core.mtime,
             ctime: core.ctime,

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 
 use super::Inode;
 use super::load::Which;
+use crate::Result;
 use crate::instance::Ext4;
 use crate::layout::features::{Compat, RoCompat};
 use crate::layout::inode::{Flags, seal};
 use crate::layout::{get16, get32, put32};
 use crate::map;
 use crate::transaction::Tx;
-use crate::{Errno, Result};
 
 /// Blocks that adding to or taking from the list changes: the super block, the inode, the one before it.
 pub(crate) const ORPHAN_CREDITS: u32 = 4;
@@ -224,10 +224,9 @@ impl Inode {
 
     /// Frees what lies behind the size: the rest of a truncation that a crash interrupted.
     fn finish_truncate(&self) -> Result<()> {
-        if !self.has_blocks() {
-            return Err(Errno::EUCLEAN);
+        if self.has_blocks() {
+            self.cut_blocks(self.len_now().div_ceil(self.fs.block_size()))?;
         }
-        self.cut_blocks(self.len_now().div_ceil(self.fs.block_size()))?;
         let mut tx = Tx::begin_anyway(&self.fs, ORPHAN_CREDITS + 2)?;
         tx.orphan_remove(self)?;
         tx.write_inode(self)

@@ -38,7 +38,7 @@ pub(super) fn check_readable(geometry: &Geometry, kind: &str, device: &str) -> R
 
 /// Whether it may be written to. `EROFS`, with the reason in the log.
 pub(super) fn check_writable(geometry: &Geometry, device: &str) -> Result<()> {
-    let never = geometry.incompat & (NEVER_WRITTEN | Incompat::INLINE_DATA);
+    let never = geometry.incompat & NEVER_WRITTEN;
     if !never.is_empty() {
         log::error!(
             "EXT4-fs ({device}): couldn't mount RDWR because of unsupported features ({:x}: {})",
@@ -64,7 +64,6 @@ const INCOMPAT_NAMES: &[(u32, &str)] = &[
     (Incompat::JOURNAL_DEV.bits(), "journal_dev"),
     (Incompat::MMP.bits(), "mmp"),
     (0x1000, "dirdata"),
-    (Incompat::INLINE_DATA.bits(), "inline_data"),
     (Incompat::ENCRYPT.bits(), "encrypt"),
     (Incompat::CASEFOLD.bits(), "casefold"),
 ];

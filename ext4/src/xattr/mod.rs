@@ -212,7 +212,7 @@ impl Inode {
                 name: name.to_vec(),
                 value: Value::Here(value.to_vec()),
             };
-            if room > 0 && inner.size() + attribute.size() <= room {
+            if room > 0 && inner.size() + self.inline_growth(&inner) + attribute.size() <= room {
                 inner.list.push(attribute);
                 changes_inner = true;
             } else {

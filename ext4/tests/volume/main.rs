@@ -7,6 +7,7 @@ mod errors;
 mod fast;
 mod fast_area;
 mod image;
+mod inline;
 mod linux;
 mod logged;
 mod model;

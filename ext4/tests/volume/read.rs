@@ -114,14 +114,7 @@ fn kinds_take_what_linux_lets_them_take() {
 
 #[test]
 fn features_that_cannot_be_kept_right_are_read_only() {
-    for options in [
-        "-O bigalloc",
-        "-O inline_data",
-        "-O quota",
-        "-O mmp",
-        "-O casefold",
-        "-O project,quota",
-    ] {
+    for options in ["-O bigalloc", "-O quota", "-O mmp", "-O casefold", "-O project,quota"] {
         let image = Image::new("ext4", options, 32);
         assert_eq!(refused(image.mount_with("", false)), Errno::EROFS, "{options}");
         let fs = image.mount_read_only();

@@ -34,10 +34,10 @@ const DISKS: [(&str, &str, u64); 10] = [
     ("ext4", ALL_2K, 12),
 ];
 
-const ALL_1K: &str =
-    "-b 1024 -J size=1 -g 4096 -O large_dir,ea_inode,orphan_file,fast_commit,metadata_csum_seed,sparse_super2";
+const ALL_1K: &str = "-b 1024 -J size=1 -g 4096 -O large_dir,ea_inode,inline_data,orphan_file,fast_commit,metadata_csum_seed,sparse_super2";
 const ALL_2K: &str = "-b 2048 -J size=3 -O large_dir,ea_inode,orphan_file,fast_commit,metadata_csum_seed,sparse_super2";
-const ALL_4K: &str = "-b 4096 -J size=6 -O large_dir,ea_inode,orphan_file,fast_commit,metadata_csum_seed,sparse_super2";
+const ALL_4K: &str =
+    "-b 4096 -J size=6 -O large_dir,ea_inode,inline_data,orphan_file,fast_commit,metadata_csum_seed,sparse_super2";
 
 /// How they are mounted.
 const OPTIONS: [&str; 7] = [

@@ -315,6 +315,13 @@ fn random_operations_on_unusual_layouts() {
     ] {
         run("ext4", options, 48, 7, &READERS);
     }
+    for options in [
+        "-b 4096 -O inline_data",
+        "-b 1024 -I 1024 -O inline_data,^metadata_csum",
+    ] {
+        // The other two do not know directories in inodes.
+        run("ext4", options, 48, 7, &READERS[..1]);
+    }
     run("ext4", "-b 1024 -O ^has_journal", 32, 8, &READERS);
     run("ext2", "-b 1024 -I 256", 32, 9, &READERS);
 }
