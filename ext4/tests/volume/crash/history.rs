@@ -32,6 +32,17 @@ pub struct Body {
     pub shifts: u32,
 }
 
+impl Body {
+    /// As `pwrite`.
+    pub fn write(&mut self, at: usize, data: &[u8]) {
+        let end = at + data.len();
+        if self.data.len() < end {
+            self.data.resize(end, 0);
+        }
+        self.data[at..end].copy_from_slice(data);
+    }
+}
+
 /// One file's life: its states with the operation that made each, and its synchronizations (requests by then, operation).
 #[derive(Default)]
 struct Life {

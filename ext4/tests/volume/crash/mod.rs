@@ -4,6 +4,7 @@
 //! A case is a kind of disk, mount options, a flavour of work and a seed; it runs once, and is cut at many points. `EXT4_JUDGE_CASES=17` runs one case
 //! again, `EXT4_CRASH_POINTS` sets how many points a case has.
 
+mod flavours;
 mod history;
 mod known;
 mod point;
@@ -61,7 +62,7 @@ struct Case {
 impl Case {
     /// Neighbours differ in everything; the first 420 are all there are.
     fn new(number: u64) -> Self {
-        let all = (DISKS.len() * OPTIONS.len() * work::KINDS) as u64;
+        let all = (DISKS.len() * OPTIONS.len() * flavours::KINDS) as u64;
         // 137 is a prime that divides none of the factors.
         let which = (number * 137 % all) as usize;
         Self {
@@ -91,7 +92,7 @@ impl Case {
             requests: disk.recorded(),
         };
         cut.try_points(points, self.seed)
-            .map_err(|text| format!("{how} -o {options} {}: {text}", work::name(self.flavour)))
+            .map_err(|text| format!("{how} -o {options} {}: {text}", flavours::name(self.flavour)))
     }
 }
 

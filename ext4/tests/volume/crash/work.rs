@@ -1,4 +1,4 @@
-//! Workloads: random operations of several flavours on a disk that records, told to a [`History`].
+//! Workloads: random operations of a flavour on a disk that records, told to a [`History`].
 
 use std::sync::Arc;
 
@@ -7,126 +7,13 @@ use ext4::{Errno, Result};
 use kernel::vfs::inode::{RenameFlags, XattrFlags};
 use kernel::vfs::{FileSystem, Inode, NewNode, OpenFlags};
 
-use super::history::{Body, History, Names, Node, SHIFT};
+use super::flavours::{self, Op};
+use super::history::{History, Names, Node, SHIFT};
 use crate::image::{Mounted, attr, fallocate, open, truncate, write_at};
 use crate::random::Random;
 
 /// Largest offset that operations touch.
 const SPAN: u64 = 48_000;
-
-/// What an operation does.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Create,
-    Mkdir,
-    Symlink,
-    Link,
-    Remove,
-    Rename,
-    /// A file is written, synchronized, and renamed over another one, as editors do.
-    Replace,
-    Write,
-    Truncate,
-    Fallocate,
-    Xattr,
-    /// A file without a name is made, or one loses its name while it is open.
-    Nameless,
-    Close,
-    Fsync,
-    Sync,
-}
-
-/// Workloads: a name, and how often it does what.
-const FLAVOURS: [(&str, &[(Op, u64)]); 6] = [
-    (
-        "names",
-        &[
-            (Op::Create, 30),
-            (Op::Mkdir, 10),
-            (Op::Symlink, 5),
-            (Op::Link, 8),
-            (Op::Remove, 15),
-            (Op::Rename, 20),
-            (Op::Write, 4),
-            (Op::Fsync, 4),
-            (Op::Sync, 2),
-        ],
-    ),
-    (
-        "editor",
-        &[
-            (Op::Create, 4),
-            (Op::Replace, 10),
-            (Op::Write, 4),
-            (Op::Remove, 1),
-            (Op::Sync, 1),
-        ],
-    ),
-    (
-        "database",
-        &[
-            (Op::Create, 3),
-            (Op::Write, 20),
-            (Op::Fallocate, 15),
-            (Op::Truncate, 5),
-            (Op::Fsync, 8),
-            (Op::Sync, 1),
-        ],
-    ),
-    (
-        "attributes",
-        &[
-            (Op::Create, 6),
-            (Op::Xattr, 20),
-            (Op::Write, 4),
-            (Op::Link, 2),
-            (Op::Remove, 3),
-            (Op::Fsync, 5),
-            (Op::Sync, 1),
-        ],
-    ),
-    (
-        "orphans",
-        &[
-            (Op::Create, 6),
-            (Op::Write, 10),
-            (Op::Nameless, 8),
-            (Op::Truncate, 6),
-            (Op::Close, 4),
-            (Op::Remove, 4),
-            (Op::Fsync, 3),
-            (Op::Sync, 2),
-        ],
-    ),
-    (
-        "everything on a full disk",
-        &[
-            (Op::Create, 8),
-            (Op::Mkdir, 2),
-            (Op::Symlink, 2),
-            (Op::Link, 2),
-            (Op::Remove, 4),
-            (Op::Rename, 4),
-            (Op::Replace, 2),
-            (Op::Write, 12),
-            (Op::Truncate, 3),
-            (Op::Fallocate, 6),
-            (Op::Xattr, 4),
-            (Op::Nameless, 2),
-            (Op::Close, 1),
-            (Op::Fsync, 3),
-            (Op::Sync, 1),
-        ],
-    ),
-];
-
-/// How many flavours there are.
-pub const KINDS: usize = FLAVOURS.len();
-
-/// A flavour's name.
-pub fn name(flavour: usize) -> &'static str {
-    FLAVOURS[flavour].0
-}
 
 /// A workload under way.
 struct Work<'a> {
@@ -148,19 +35,11 @@ pub fn run(fs: &Mounted, disk: &FaultDevice, flavour: usize, seed: u64, steps: u
         open: Vec::new(),
         next: 0,
     };
-    if flavour == KINDS - 1 {
+    if flavours::fills_up(flavour) {
         work.fill_up();
     }
-    let ops = FLAVOURS[flavour].1;
-    let total = ops.iter().map(|(_, weight)| weight).sum();
     for _ in 0..steps {
-        let mut roll = work.random.below(total);
-        let chosen = ops.iter().find(|(_, weight)| {
-            let hit = roll < *weight;
-            roll = roll.saturating_sub(*weight);
-            hit
-        });
-        let op = chosen.map_or(Op::Sync, |(op, _)| *op);
+        let op = flavours::choose(flavour, &mut work.random);
         work.history.begin(disk.requests());
         match work.step(op) {
             Ok(()) | Err(Errno::ENOSPC) => {}
@@ -428,7 +307,7 @@ impl Work<'_> {
             .collect();
         let count = write_at(inode, at, &data)?.count;
         self.history
-            .change(body, |body| store(body, at as usize, &data[..count]));
+            .change(body, |body| body.write(at as usize, &data[..count]));
         Ok(())
     }
 
@@ -518,13 +397,4 @@ impl Work<'_> {
         self.history.file_synced(body, self.disk.requests());
         Ok(())
     }
-}
-
-/// As `pwrite`.
-fn store(body: &mut Body, at: usize, data: &[u8]) {
-    let end = at + data.len();
-    if body.data.len() < end {
-        body.data.resize(end, 0);
-    }
-    body.data[at..end].copy_from_slice(data);
 }
