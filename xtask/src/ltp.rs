@@ -145,6 +145,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("copy_file_range02", "EOVERFLOW for EFBIG"),
     ("ioctl04", "EROFS for EACCES: a read-only disk mounted to be written"),
     ("lstat03", "block sizes of links and files"),
+    (
+        "statx05",
+        "CONFIG_FS_ENCRYPTION is off: such a disk is mounted read-only",
+    ),
     ("signal06", "150 000 signals in time"),
 ];
 
