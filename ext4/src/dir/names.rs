@@ -9,7 +9,7 @@ use super::{change, find, is_empty};
 use crate::inode::Inode;
 use crate::inode::load::Which;
 use crate::inode::orphan::ORPHAN_CREDITS;
-use crate::layout::features::RoCompat;
+use crate::layout::features::{Incompat, RoCompat};
 use crate::layout::inode::{BLOCK_LEN, Flags};
 use crate::map::{self, Kind};
 use crate::transaction::Tx;
@@ -400,7 +400,9 @@ impl Inode {
         } else {
             0
         };
-        if sectors <= own && !flags.contains(Flags::EXTENTS) {
+        // Attributes may use space in inodes of their own.
+        let is_short = len < BLOCK_LEN && self.fs.geometry.incompat.contains(Incompat::EA_INODE);
+        if (sectors <= own || is_short) && !flags.contains(Flags::EXTENTS) {
             return block.get(..len).map(<[u8]>::to_vec).ok_or(Errno::EUCLEAN);
         }
         let meta = self.fs.meta.read();

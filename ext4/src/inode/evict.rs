@@ -87,6 +87,7 @@ impl Inode {
             self.set_len(0);
             self.cut_blocks(0)?;
         }
+        self.drop_large_values()?;
         let mut tx = Tx::begin_anyway(&self.fs, 16 + ORPHAN_CREDITS)?;
         let block = core::mem::take(&mut self.core.lock().xattr_block);
         if block != 0 {

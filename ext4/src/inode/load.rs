@@ -126,7 +126,7 @@ impl Ext4 {
 }
 
 /// The extra fields a new inode has room for.
-fn extra_isize(geometry: &Geometry) -> u16 {
+pub(crate) fn extra_isize(geometry: &Geometry) -> u16 {
     let room = geometry.inode_size.saturating_sub(OLD_SIZE as u32) as u16;
     let wanted = if geometry.want_extra_isize >= 28 {
         geometry.want_extra_isize

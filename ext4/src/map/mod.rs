@@ -51,6 +51,11 @@ pub(crate) fn most_blocks(fs: &Ext4, inode: &Inode) -> u64 {
 
 /// Looks block `at` up; the answer holds for up to `most` blocks.
 pub(crate) fn lookup(fs: &Ext4, _meta: &Meta, inode: &Inode, at: u64, most: u64) -> Result<Mapping> {
+    lookup_settled(fs, inode, at, most)
+}
+
+/// The same of a file whose map nobody changes as long as it is known (values of attributes): needs no lock, or may be under it.
+pub(crate) fn lookup_settled(fs: &Ext4, inode: &Inode, at: u64, most: u64) -> Result<Mapping> {
     let mut found = if inode.has(Flags::EXTENTS) {
         extent::lookup(fs, inode, at)?
     } else {

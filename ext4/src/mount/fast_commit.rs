@@ -370,7 +370,8 @@ impl<'a> Replay<'a> {
     /// The blocks that an inode uses; their ranges join `used`.
     fn count_blocks(&self, inode: &Inode, used: &mut Vec<(u64, u64)>) -> Result<u64> {
         let fs = self.fs;
-        let mut count = u64::from(inode.core.lock().xattr_block != 0);
+        let has_block = inode.core.lock().xattr_block != 0;
+        let mut count = u64::from(has_block) + inode.large_blocks_of_all()?;
         if !inode.has_blocks() {
             return Ok(count);
         }

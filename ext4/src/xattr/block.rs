@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use super::large::{Refer, holders};
 use super::set::{Hashes, MAGIC, Set};
 use crate::buffer::Buffer;
 use crate::inode::Inode;
@@ -47,6 +48,11 @@ fn change(tx: &mut Tx<'_>, buffer: &Arc<Buffer>, change: impl FnOnce(&mut [u8]))
     Ok(())
 }
 
+/// Inodes that use a block.
+pub(super) fn users(inode: &Inode, block: u64) -> Result<u32> {
+    Ok(read(inode, block)?.0.read(|bytes| get32(bytes, 4)))
+}
+
 /// One user of a block less; the last one frees it. The inode's count of space follows.
 pub(crate) fn release(tx: &mut Tx<'_>, inode: &Inode, block: u64) -> Result<()> {
     let (buffer, _) = read(inode, block)?;
@@ -67,6 +73,12 @@ pub(crate) fn replace(tx: &mut Tx<'_>, inode: &Inode, set: &Set) -> Result<()> {
     let old = inode.core.lock().xattr_block;
     if set.list.is_empty() {
         if old != 0 {
+            if users(inode, old)? > 1 {
+                // What the caller takes back belongs to the others.
+                for ino in holders(&read(inode, old)?.1) {
+                    inode.refer(tx, ino, Refer::More)?;
+                }
+            }
             release(tx, inode, old)?;
             inode.core.lock().xattr_block = 0;
         }
@@ -87,6 +99,10 @@ pub(crate) fn replace(tx: &mut Tx<'_>, inode: &Inode, set: &Set) -> Result<()> {
                 return Err(Errno::ENOSPC);
             }
             if old != 0 {
+                // The block's values are referred to by it, and now by its copy as well.
+                for ino in holders(&read(inode, old)?.1) {
+                    inode.refer(tx, ino, Refer::More)?;
+                }
                 release(tx, inode, old)?;
             }
             let mut core = inode.core.lock();

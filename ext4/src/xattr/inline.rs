@@ -42,7 +42,10 @@ impl Inode {
         let mut bytes = self.core.lock().block.to_vec();
         let (inner, outer) = self.attributes()?;
         if let Some(rest) = inner.find(SYSTEM, NAME).or_else(|| outer.find(SYSTEM, NAME)) {
-            bytes.extend_from_slice(&self.value(rest)?);
+            match &rest.value {
+                Value::Here(rest) => bytes.extend_from_slice(rest),
+                Value::Inode { .. } => return Err(self.bad_attributes()),
+            }
         }
         Ok(bytes)
     }

@@ -1,11 +1,12 @@
 //! Extended attributes (ext4 disk layout, "Extended Attributes"): behind the fields of the inode, and in one block that inodes may share.
 //!
 //! * [`set`]: the attributes of one place as a list.  * [`block`]: the shared block.  * [`acl`]: access control lists, which are stored in a form of
-//!   their own.  * [`inline`]: small contents kept as an attribute.
+//!   their own.  * [`inline`]: small contents kept as an attribute.  * [`large`]: values in inodes of their own.
 
 pub(crate) mod acl;
 pub(crate) mod block;
 pub(crate) mod inline;
+mod large;
 pub(crate) mod set;
 
 use alloc::vec::Vec;
@@ -13,9 +14,9 @@ use alloc::vec::Vec;
 use kernel::vfs::Timespec;
 use kernel::vfs::inode::XattrFlags;
 
+use self::large::Refer;
 use self::set::{Attribute, Set, Value};
 use crate::inode::Inode;
-use crate::inode::load::Which;
 use crate::layout::features::Compat;
 use crate::transaction::Tx;
 use crate::{Errno, Result};
@@ -34,10 +35,8 @@ const PREFIXES: [(u8, &[u8]); 7] = [
 pub(crate) const SYSTEM: u8 = 7;
 pub(crate) const ACL_ACCESS: u8 = 2;
 pub(crate) const ACL_DEFAULT: u8 = 3;
-/// Largest value read from an inode of its own.
-const VALUE_MAX: u32 = 64 << 10;
-/// Blocks that changing an attribute can change.
-const SET_CREDITS: u32 = 12;
+/// Blocks that changing an attribute can change, beside the value in an inode of its own.
+const SET_CREDITS: u32 = 24;
 
 /// The number and rest of a name. `EOPNOTSUPP` for an unknown namespace.
 fn split(name: &[u8]) -> Result<(u8, &[u8])> {
@@ -81,26 +80,7 @@ impl Inode {
     pub(crate) fn value(&self, attribute: &Attribute) -> Result<Vec<u8>> {
         match &attribute.value {
             Value::Here(bytes) => Ok(bytes.clone()),
-            Value::Inode { ino, len } => {
-                let holder = self.fs.inode(*ino, Which::Any)?;
-                if *len > VALUE_MAX
-                    || u64::from(*len) > holder.len_now()
-                    || !holder.has(crate::layout::inode::Flags::EA_INODE)
-                {
-                    return Err(self.bad_attributes());
-                }
-                let mut bytes = alloc::vec![0; *len as usize];
-                let size = self.fs.block_size() as usize;
-                let meta = self.fs.meta.read();
-                for (at, part) in bytes.chunks_mut(size).enumerate() {
-                    let found = crate::map::lookup(&self.fs, &meta, &holder, at as u64, 1)?;
-                    if found.kind == crate::map::Kind::Written {
-                        let block = self.fs.file_block(found.block)?.snapshot();
-                        part.copy_from_slice(&block[..part.len()]);
-                    }
-                }
-                Ok(bytes)
-            }
+            Value::Inode { ino, len, .. } => self.large_value(*ino, *len),
         }
     }
 
@@ -169,7 +149,8 @@ impl Inode {
             self.fs.require_space()?;
         }
         self.fs.retry(|| {
-            let mut tx = Tx::begin(&self.fs, SET_CREDITS)?;
+            let large = self.large_credits(value.map_or(0, <[u8]>::len));
+            let mut tx = Tx::begin(&self.fs, SET_CREDITS + large)?;
             if let Some(kind) = acl::kind(index) {
                 acl::set(&mut tx, self, kind, value)?;
             } else {
@@ -197,30 +178,43 @@ impl Inode {
         if exists.is_none() && (value.is_none() || flags.contains(XattrFlags::REPLACE)) {
             return Err(Errno::ENODATA);
         }
-        if exists.is_some_and(|attribute| matches!(attribute.value, Value::Inode { .. })) {
-            // Values in inodes of their own are counted there; they can be read, and kept.
-            return Err(Errno::EOPNOTSUPP);
-        }
+        let replaced = match exists.map(|attribute| &attribute.value) {
+            Some(Value::Inode { ino, len, .. }) => Some((*ino, *len)),
+            _ => None,
+        };
         let was_inner = inner.remove(index, name);
         let was_outer = outer.remove(index, name);
         let room = set::inode_room(&self.fs.geometry, self.core.lock().extra_isize);
         let mut changes_inner = was_inner;
         let mut changes_outer = was_outer;
         if let Some(value) = value {
-            let attribute = Attribute {
+            let mut attribute = Attribute {
                 index,
                 name: name.to_vec(),
                 value: Value::Here(value.to_vec()),
             };
-            if room > 0 && inner.size() + self.inline_growth(&inner) + attribute.size() <= room {
+            let growth = self.inline_growth(&inner);
+            let fits_inner =
+                |inner: &Set, attribute: &Attribute| room > 0 && inner.size() + growth + attribute.size() <= room;
+            let fits_outer = |outer: &Set, attribute: &Attribute| {
+                outer.size() + attribute.size() + block::HEAD <= self.fs.geometry.block_size as usize
+            };
+            if !fits_inner(&inner, &attribute) && !fits_outer(&outer, &attribute) {
+                attribute.value = self.make_large(tx, value)?;
+            }
+            if fits_inner(&inner, &attribute) {
+                self.charge_for(&attribute);
                 inner.list.push(attribute);
                 changes_inner = true;
-            } else {
+            } else if fits_outer(&outer, &attribute) {
+                self.charge_for(&attribute);
                 outer.insert(attribute);
                 changes_outer = true;
-                if outer.size() + block::HEAD > self.fs.geometry.block_size as usize {
-                    return Err(Errno::ENOSPC);
+            } else {
+                if let Value::Inode { ino, .. } = attribute.value {
+                    self.refer(tx, ino, Refer::Less)?;
                 }
+                return Err(Errno::ENOSPC);
             }
         }
         if changes_outer {
@@ -232,6 +226,12 @@ impl Inode {
         if acl::kind(index).is_some() {
             self.lists_changed();
         }
-        Ok(())
+        match replaced {
+            Some((ino, len)) => {
+                self.charge(len, Refer::Less);
+                self.refer(tx, ino, Refer::Less)
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -16,7 +16,12 @@ pub(crate) enum Value {
     /// With its entry.
     Here(Vec<u8>),
     /// In an inode of its own (`ea_inode`).
-    Inode { ino: u32, len: u32 },
+    Inode {
+        ino: u32,
+        len: u32,
+        /// Over the value.
+        hash: u32,
+    },
 }
 
 /// One attribute.
@@ -25,6 +30,17 @@ pub(crate) struct Attribute {
     pub index: u8,
     pub name: Vec<u8>,
     pub value: Value,
+}
+
+fn name_hash(name: &[u8]) -> u32 {
+    name.iter()
+        .fold(0u32, |hash, &byte| hash << 5 ^ hash >> 27 ^ u32::from(byte))
+}
+
+/// The value's hash in an entry's hash over name and it.
+fn value_hash(whole: u32, name: &[u8]) -> u32 {
+    let name = name_hash(name);
+    whole ^ name << 16 ^ name >> 16
 }
 
 fn value_room(len: usize) -> usize {
@@ -48,17 +64,15 @@ impl Attribute {
 
     /// The hash over name and value that blocks are compared by.
     fn hash(&self) -> u32 {
-        let name = self
-            .name
-            .iter()
-            .fold(0u32, |hash, &byte| hash << 5 ^ hash >> 27 ^ u32::from(byte));
+        let name = name_hash(&self.name);
+        let add = |hash: u32, word: u32| hash << 16 ^ hash >> 16 ^ word;
         match &self.value {
             Value::Here(bytes) => bytes.chunks(4).fold(name, |hash, chunk| {
                 let mut word = [0; 4];
                 word[..chunk.len()].copy_from_slice(chunk);
-                hash << 16 ^ hash >> 16 ^ u32::from_le_bytes(word)
+                add(hash, u32::from_le_bytes(word))
             }),
-            Value::Inode { .. } => 0,
+            Value::Inode { hash, .. } => add(name, *hash),
         }
     }
 }
@@ -92,7 +106,11 @@ impl Set {
                 get32(area, at + 8),
             );
             let value = if ino != 0 {
-                Value::Inode { ino, len }
+                Value::Inode {
+                    ino,
+                    len,
+                    hash: value_hash(get32(area, at + 12), &name),
+                }
             } else {
                 let end = offset.checked_add(len as usize)?;
                 if len == 0 {
@@ -153,7 +171,13 @@ impl Set {
         let mut whole = 0u32;
         let mut shared = true;
         for attribute in &self.list {
-            let hash = if hashes == Hashes::Stored { attribute.hash() } else { 0 };
+            // A value elsewhere is always told by its hash.
+            let elsewhere = matches!(attribute.value, Value::Inode { .. });
+            let hash = if hashes == Hashes::Stored || elsewhere {
+                attribute.hash()
+            } else {
+                0
+            };
             shared &= hash != 0;
             whole = whole << 16 ^ whole >> 16 ^ hash;
             put(area, at, &[attribute.name.len() as u8, attribute.index]);
@@ -166,7 +190,7 @@ impl Set {
                     }
                     put32(area, at + 8, bytes.len() as u32);
                 }
-                Value::Inode { ino, len } => {
+                Value::Inode { ino, len, .. } => {
                     put32(area, at + 4, *ino);
                     put32(area, at + 8, *len);
                 }

@@ -110,3 +110,66 @@ fn default_lists_are_inherited() {
     }
     image.check();
 }
+
+/// The inodes that hold values, by what e2fsck says of the image without the file.
+fn free_inodes(image: &Image) -> String {
+    let text = image.dump();
+    text.lines()
+        .find(|line| line.starts_with("Free inodes:"))
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn large_values_lie_in_inodes_of_their_own_and_go_with_the_last_reference() {
+    for options in ["-b 1024 -O ea_inode", "-b 4096 -O ea_inode,^metadata_csum"] {
+        let image = Image::new("ext4", options, 16);
+        let none = XattrFlags::empty();
+        let large: Vec<u8> = (0..20_001u32).map(|at| (at / 3) as u8).collect();
+        make(&image.mount().root(), "f");
+        let before = free_inodes(&image);
+        {
+            let fs = image.mount();
+            let f = fs.at("f").unwrap();
+            f.set_xattr(b"user.large", &large, none).unwrap();
+            f.set_xattr(b"user.largest", &[7; 65_536], none).unwrap();
+            f.set_xattr(b"user.small", b"small", none).unwrap();
+            assert_eq!(f.get_xattr(b"user.large").unwrap(), large);
+            // Others in the same place change, it stays.
+            f.set_xattr(b"user.small", b"changed", none).unwrap();
+        }
+        image.check();
+        {
+            let fs = image.mount();
+            let f = fs.at("f").unwrap();
+            assert_eq!(f.get_xattr(b"user.large").unwrap(), large);
+            assert_eq!(f.get_xattr(b"user.largest").unwrap(), [7; 65_536]);
+            // Linux checks the hashes.
+            drop(f);
+            drop(fs);
+            if let Some(host) = crate::linux::Host::mount(&image.copy(), "rw") {
+                let shown = std::process::Command::new("python3")
+                    .arg("-c")
+                    .arg("import os,sys; sys.stdout.buffer.write(os.getxattr(sys.argv[1], 'user.large'))")
+                    .arg(host.at("f"))
+                    .output();
+                if let Ok(shown) = shown {
+                    assert_eq!(shown.stdout, large, "{}", String::from_utf8_lossy(&shown.stderr));
+                }
+            }
+        }
+        {
+            let fs = image.mount();
+            let f = fs.at("f").unwrap();
+            f.set_xattr(b"user.large", &[1; 30_000], none).unwrap();
+            f.remove_xattr(b"user.largest").unwrap();
+            f.set_xattr(b"user.small", &[2; 9000], none).unwrap();
+        }
+        image.check();
+        assert_ne!(free_inodes(&image), before);
+        image.mount().root().unlink(b"f").unwrap();
+        image.check();
+        make(&image.mount().root(), "f");
+        assert_eq!(free_inodes(&image), before);
+    }
+}
