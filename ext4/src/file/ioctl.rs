@@ -18,6 +18,9 @@ const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 const FS_IOC_GETVERSION: u32 = 0x8008_7601;
 const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
+const EXT4_IOC_GROUP_EXTEND: u32 = 0x4008_6607;
+const EXT4_IOC_GROUP_ADD: u32 = 0x4028_6608;
+const EXT4_IOC_RESIZE_FS: u32 = 0x4008_6610;
 const FITRIM: u32 = 0xc018_5879;
 
 pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: u64) -> Result<usize> {
@@ -53,6 +56,8 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
             UserPtr::<u64>::new(arg).nth(1).write(&trimmed)?;
             Ok(0)
         }
+        // No file system grows while it is mounted here; `resize2fs` tells its user so.
+        EXT4_IOC_GROUP_EXTEND | EXT4_IOC_GROUP_ADD | EXT4_IOC_RESIZE_FS => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::ENOTTY),
     }
 }
