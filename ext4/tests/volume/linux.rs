@@ -85,7 +85,20 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        // A program that another test is just starting may hold a descriptor for a moment.
+        let unmounted = |words: &[&str]| {
+            let done = Command::new("umount").args(words).arg(&self.0).output();
+            done.is_ok_and(|out| out.status.success())
+        };
+        let mut tries = 0;
+        while !unmounted(&[]) {
+            tries += 1;
+            if tries == 200 {
+                unmounted(&["-l"]);
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         let _ = std::fs::remove_dir(&self.0);
     }
 }
