@@ -318,3 +318,33 @@ fn an_image_that_another_instance_has_is_refused_and_two_run_over_one_backing_fi
     assert_eq!(ran.output, "both\n");
     tests::disk_files::end(first);
 }
+
+#[test]
+fn a_tree_larger_than_memory_is_read_and_written_within_it() {
+    let scratch = Scratch::new();
+    let tree = scratch.path().join("tree");
+    let made = natively(&format!(
+        "mkdir -p {0}/small; for i in $(seq 8); do seq $i 1300000 >{0}/large-$i; done; for i in $(seq 1000); do seq $i 2000 >{0}/small/$i; done",
+        tree.display()
+    ));
+    succeeded(&made, "the tree");
+    let disk = image(&scratch, "disk", 256 * MIB);
+    format(&disk, &format!("-t ext4 -d {}", tree.display()));
+    let sums = "find . -type f -name '[ls0-9]*' ! -path './lost*' | sort | xargs cksum";
+    let expected = natively(&format!("cd {}; {sums}", tree.display()));
+    let t = scratch.path().display();
+    let script = format!(
+        "mkdir {t}/m && mount -t ext4 /dev/ubda {t}/m && cd {t}/m || exit 1; {sums} >{t}/first; cat large-* >new; {sums} >{t}/second; sync
+        awk '$1 == \"Cached:\" {{ print ($2 > 0 && $2 < 80 * 1024 * 7 / 8) }} $1 == \"Dirty:\" {{ print ($2 < 1024) }}' /proc/meminfo
+        cmp {t}/first {t}/second && cat {t}/first; cat large-* | cmp - new && echo equal; cd /; umount {t}/m; rm {t}/first {t}/second; rmdir {t}/m"
+    );
+    let linux = Linux::hostfs(Backend::Seccomp).arg(ubda(&disk)).arg("mem=80M");
+    let (ran, outcome) = in_guest_with(linux, &script);
+    assert_eq!(
+        ran.output,
+        format!("1\n1\n{}equal\n", expected.output),
+        "{}",
+        outcome.console()
+    );
+    assert_clean(&disk, "after the tree");
+}

@@ -17,6 +17,11 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// Caches with so much dirty that somebody called.
 static CALLED: SpinLock<Vec<Weak<PageCache>>> = SpinLock::new(&order::LEAF, Vec::new());
 static CALLS: WaitQueue = WaitQueue::new();
+/// Writers that wait for us.
+static RELIEF: WaitQueue = WaitQueue::new();
+
+/// Longest wait of a writer: a loop device's thread may be one, and it is what we wait for.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts the flusher. Without dirty blocks a turn costs nothing worth counting.
 pub fn start() {
@@ -29,6 +34,12 @@ pub fn start() {
 pub(crate) fn call(cache: &Arc<PageCache>) {
     CALLED.lock().push(Arc::downgrade(cache));
     CALLS.wake_all();
+}
+
+/// Sleeps until `enough` has been written back, or a moment.
+pub(crate) fn pause(enough: impl Fn() -> bool) {
+    let until = Instant::now().saturating_add(PAUSE);
+    let _ = RELIEF.wait_until(Interruptible::No, Some(until), || enough().then_some(()));
 }
 
 fn run() {
@@ -55,9 +66,11 @@ fn flush(cache: Arc<PageCache>) {
     // The cache keeps the error.
     let _ = cache.write_back(0..u64::MAX);
     drop(cache);
+    RELIEF.wake_all();
     if write::is_over_background() {
         for cache in reclaim::caches().iter().filter(|cache| cache.dirty_bytes() > 0) {
             let _ = cache.write_back(0..u64::MAX);
+            RELIEF.wake_all();
             if !write::is_over_background() {
                 break;
             }

@@ -77,13 +77,17 @@ impl PageCache {
         let own = self.dirty_bytes();
         let most = crate::sys::memory::total() / 100 * MOST;
         if own > 0 && dirty_bytes() > most || own > MOST_OF_ONE.min(most) {
-            return self.write_back(0..u64::MAX);
+            self.write_back(0..u64::MAX)?;
         }
         if (own > STREAM || is_over_background())
             && !self.flush_asked.swap(true, Ordering::Relaxed)
             && let Some(me) = self.me.upgrade()
         {
             flusher::call(&me);
+        }
+        // What is dirty belongs to other files: the flusher is at it.
+        if dirty_bytes() > most {
+            flusher::pause(|| dirty_bytes() <= most);
         }
         Ok(())
     }
