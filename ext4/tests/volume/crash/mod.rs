@@ -126,5 +126,5 @@ fn after_a_crash_at_any_request_the_disk_is_whole_and_what_was_synced_is_there()
 #[test]
 #[ignore = "twenty thousand points take long: cargo xtask judge ext4 crash"]
 fn at_scale() {
-    campaign(setting("EXT4_JUDGE_COUNT", 500), 40);
+    campaign(setting("EXT4_JUDGE_COUNT", 510), 40);
 }

@@ -17,6 +17,9 @@ use crate::tree::{Thing, Tree};
 /// Largest offset that operations touch.
 const SPAN: u64 = 400_000;
 
+/// Most directories above a file.
+const DEEPEST: usize = 12;
+
 /// A file of the model: several names may lead to it.
 #[derive(Clone, Default)]
 struct Body {
@@ -33,6 +36,16 @@ enum Node {
     File(usize),
     Dir(BTreeMap<String, Node>),
     Link(Vec<u8>),
+}
+
+impl Node {
+    /// Levels of directories below and with it.
+    fn height(&self) -> usize {
+        match self {
+            Self::Dir(names) => 1 + names.values().map(Self::height).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
 }
 
 struct Model {

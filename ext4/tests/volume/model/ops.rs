@@ -6,7 +6,7 @@ use ext4::Errno;
 use kernel::vfs::NewNode;
 use kernel::vfs::inode::{RenameFlags, XattrFlags};
 
-use super::{Body, Model, Node, SPAN, dir_of};
+use super::{Body, DEEPEST, Model, Node, SPAN, dir_of};
 use crate::image::{Mounted, attr, fallocate, truncate, write_at};
 
 impl Model {
@@ -156,6 +156,11 @@ impl Model {
             dir.len() > base.len() && dir.starts_with(base) && dir[base.len()] == *name
         };
         let Some(source) = source else { return };
+        // `debugfs` dumps to the host, whose paths have an end.
+        let is_deep = |dir: &[String], node: &Node| dir.len() + node.height() > DEEPEST;
+        if is_deep(&to, &source) || exchange && target.as_ref().is_some_and(|target| is_deep(&from, target)) {
+            return;
+        }
         if within(&to, &from, &old) || within(&from, &to, &new) || (from == to && old == new) {
             return;
         }
