@@ -20,6 +20,10 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("find / -xdev \\( -nouser -o -nogroup \\); echo none", "=none"),
     ("find /etc /usr -xdev -not -user 0; echo none", "=none"),
     (
+        "modprobe loop && modprobe ext4 && modprobe brd; echo $?; modprobe nosuch 2>/dev/null; echo $?",
+        "=0\n1",
+    ),
+    (
         "perl -e 'print join(\",\", map { $_ * $_ } 1..5), \"\\n\"'",
         "=1,4,9,16,25",
     ),
