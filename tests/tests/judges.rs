@@ -13,8 +13,9 @@ fn same(script: &str) {
     }
 }
 
-/// The beginning of a script that works in a directory of its own.
-const IN_SCRATCH: &str = "dir=$(mktemp -d /tmp/judge-XXXXXX) && cd $dir && trap 'rm -rf $dir' EXIT\n";
+/// The beginning of a script that works in a directory of its own. The tests may run niced.
+const IN_SCRATCH: &str =
+    "renice -n 0 -p $$ >/dev/null 2>&1; dir=$(mktemp -d /tmp/judge-XXXXXX) && cd $dir && trap 'rm -rf $dir' EXIT\n";
 
 fn same_in_scratch(script: &str) {
     same(&format!("{IN_SCRATCH}{script}"));

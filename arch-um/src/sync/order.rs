@@ -55,13 +55,13 @@ classes! {
     IPC = 280, "System V and POSIX message queues, semaphores, shared memory.";
     MM = 300, "An address space (`mmap_lock`): faults come while files are being copied from, so below the file locks.";
     MAPPING = 310, "The mappings of one file (`i_mmap_rwsem`): truncation walks address spaces.";
-    PAGE_CACHE = 320, "A file's cached pages: faults fill them under `MM`.";
     JOURNAL = 340, "A journalling file system's running transaction.";
     FS = 350, "A file system's own tables (allocation, inode tables).";
     FS_INNER = 360, "What a file system takes under `FS`: groups, bitmaps, extent caches.";
     JOURNAL_STATE = 370, "Which blocks belong to which transaction: noted while a file system's tables are locked.";
     BLOCK_DEVICE = 380, "Opening, claiming and resizing a block device.";
     BLOCK_QUEUE = 390, "A block device's request queue.";
+    PAGE_CACHE = 400, "What is known of cached pages: short, for those of a disk are asked under the locks of the file system on it.";
     FUTEX = 410, "A futex hash bucket: the word is read under it, the tasks below it are woken.";
     PROCESS_TREE = 430, "Parents, children, sessions, groups and thread lists (`tasklist_lock`).";
     PID_TABLE = 440, "Process numbers to tasks.";

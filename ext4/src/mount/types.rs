@@ -14,9 +14,13 @@ use super::open::{Mounting, mount};
 use crate::instance::Ext4;
 use crate::{Errno, Result};
 
-/// Held while an instance begins or ends, so that the next one of the device sees what it wrote. Below `order::MOUNTS`.
+/// Above `order::DEVICE_REGISTRY`: a device is opened under it.
+static START: LockClass = LockClass::new("EXT4_START", 58);
+/// Held while an instance begins: who wants the same device meanwhile gets that instance.
+static STARTING: Mutex<()> = Mutex::new(&START, ());
+/// Below `order::MOUNTS`: an instance ends there.
 static MOUNTS: LockClass = LockClass::new("EXT4_MOUNTS", 155);
-/// The mounted devices.
+/// The mounted devices, each until its instance has ended and written everything.
 static MOUNTED: Mutex<Vec<Entry>> = Mutex::new(&MOUNTS, Vec::new());
 
 struct Entry {
@@ -48,8 +52,9 @@ impl FileSystemType for Type {
     /// `EBUSY` for a device that another type has mounted.
     fn mount(&self, source: &MountSource) -> Result<Arc<dyn FileSystem>> {
         let dev = source.device.ok_or(Errno::ENOTBLK)?;
-        let mut mounted = MOUNTED.lock();
-        let known = mounted
+        let starting = STARTING.lock();
+        let known = MOUNTED
+            .lock()
             .iter()
             .find(|entry| entry.dev == dev)
             .and_then(|entry| entry.fs.upgrade());
@@ -67,12 +72,12 @@ impl FileSystemType for Type {
             },
             source,
         )?;
-        mounted.push(Entry {
+        MOUNTED.lock().push(Entry {
             dev,
             fs: Arc::downgrade(&fs),
             device,
         });
-        drop(mounted);
+        drop(starting);
         fs.journal.start_thread()?;
         let (weak, worker) = (Arc::downgrade(&fs), fs.worker.clone());
         kernel::task::init::spawn_kernel_thread("ext4-worker", move || work(&weak, &worker))?;
@@ -82,11 +87,15 @@ impl FileSystemType for Type {
 
 /// An instance has ended: its device is free, although a thread may still hold what is left of the instance.
 pub(super) fn ended(fs: &Ext4) {
-    MOUNTED.lock().retain(|entry| {
-        let is_it = core::ptr::eq(entry.fs.as_ptr(), fs);
-        if is_it {
-            entry.device.release();
-        }
-        !is_it
-    });
+    let is_it = |entry: &Entry| core::ptr::eq(entry.fs.as_ptr(), fs);
+    let device = MOUNTED
+        .lock()
+        .iter()
+        .find(|entry| is_it(entry))
+        .map(|entry| entry.device.clone());
+    if let Some(device) = device {
+        // Without the lock: the last user of a loop device takes it apart.
+        device.release();
+    }
+    MOUNTED.lock().retain(|entry| !is_it(entry));
 }
