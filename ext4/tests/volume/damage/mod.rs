@@ -30,7 +30,7 @@ const DISKS: [(&str, &str); 7] = [
     ("ext4", "-b 4096 -J size=4 -O ^metadata_csum,uninit_bg"),
     (
         "ext4",
-        "-b 1024 -J size=1 -g 1024 -O large_dir,ea_inode,orphan_file,fast_commit,metadata_csum_seed,sparse_super2",
+        "-b 1024 -J size=1 -g 1024 -O large_dir,ea_inode,inline_data,orphan_file,fast_commit,metadata_csum_seed,sparse_super2",
     ),
     ("ext2", "-b 1024"),
     ("ext4", "-b 4096 -J size=4"),
