@@ -87,6 +87,11 @@ impl Case {
         let cut = point::Cut {
             kind,
             options,
+            e2fsck: if how.contains("ea_inode") && flavours::name(self.flavour) == "attributes" {
+                point::E2fsck::LosesValues
+            } else {
+                point::E2fsck::Can
+            },
             base: bytes,
             history: &history,
             requests: disk.recorded(),

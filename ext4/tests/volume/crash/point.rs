@@ -14,6 +14,7 @@ use crate::tree::Tree;
 pub struct Cut<'a> {
     pub kind: &'static str,
     pub options: &'a str,
+    pub e2fsck: E2fsck,
     pub base: &'a Bytes,
     pub history: &'a History,
     pub requests: Vec<Request>,
@@ -39,6 +40,14 @@ fn cuttable(image: Bytes) -> Arc<FaultDevice> {
     let disk = FaultDevice::new(image);
     disk.keep_whole(1024..2048);
     disk
+}
+
+/// Whether `e2fsck` can recover such a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum E2fsck {
+    Can,
+    /// It clears orphans and forgets the inodes of their attributes' values.
+    LosesValues,
 }
 
 /// Who recovers.
@@ -83,7 +92,7 @@ impl Cut<'_> {
                 _ => random.next().max(2),
             };
             let recovery = match random.below(6) {
-                0 => Recovery::E2fsck,
+                0 if self.e2fsck == E2fsck::Can => Recovery::E2fsck,
                 1 => Recovery::Twice,
                 _ => Recovery::Ours,
             };
