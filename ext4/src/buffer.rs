@@ -57,6 +57,11 @@ impl Buffer {
         look(&self.bytes.lock())
     }
 
+    /// Whether nothing has changed since this snapshot was taken: while one is held each change makes a new block.
+    pub fn is_still(&self, snapshot: &Arc<Vec<u8>>) -> bool {
+        Arc::ptr_eq(&self.bytes.lock(), snapshot)
+    }
+
     /// Changes the bytes. For [`Handle::modify`](crate::journal::Handle::modify) alone, which tells the journal first.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut [u8]) -> R) -> R {
         change(Arc::make_mut(&mut self.bytes.lock()).as_mut_slice())

@@ -27,6 +27,9 @@ use crate::{Errno, Result};
 /// All metadata in memory. Outside of [`order::JOURNAL`] although it is taken inside a handle: a handle is no lock, and its calls are made under this.
 static META: LockClass = LockClass::new("EXT4_META", 330);
 
+/// The table of inodes: whether a block of the disk's is still the same is asked under it.
+static INODES: LockClass = LockClass::new("EXT4_INODES", 890);
+
 /// What the lock over metadata holds.
 pub(crate) struct Meta {
     pub groups: Vec<Group>,
@@ -141,7 +144,7 @@ impl Ext4 {
             counters,
             released: Arc::new(SpinLock::new(&order::LEAF, Vec::new())),
             checked: SpinLock::new(&order::LEAF, BTreeSet::new()),
-            inodes: SpinLock::new(&order::LEAF, BTreeMap::new()),
+            inodes: SpinLock::new(&INODES, BTreeMap::new()),
             dirty: SpinLock::new(&order::LEAF, BTreeMap::new()),
             dead: SpinLock::new(&order::LEAF, Vec::new()),
             root: SpinLock::new(&order::LEAF, None),

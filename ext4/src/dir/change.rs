@@ -32,7 +32,7 @@ pub(super) fn type_byte(tx: &Tx<'_>, kind: FileType) -> u8 {
 pub(super) fn append_block(tx: &mut Tx<'_>, dir: &Inode) -> Result<(u64, Arc<Buffer>)> {
     let number = blocks(tx.fs, dir);
     let goal = map::goal(tx.fs, &tx.meta, dir, number);
-    let run = tx.allocate(goal, 1)?;
+    let run = tx.allocate_new(goal, 1)?;
     if let Err(error) = map::insert(tx, dir, number, run, Kind::Written) {
         tx.free(run.first, 1, crate::journal::Freed::Metadata)?;
         return Err(error);

@@ -120,7 +120,6 @@ impl Inode {
         {
             return Err(Errno::ENAMETOOLONG);
         }
-        self.fs.require_space()?;
         self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, change::ADD_CREDITS + NEW_CREDITS + ORPHAN_CREDITS)?;
             if self.nlink() == 0 {
@@ -156,7 +155,7 @@ impl Inode {
             NewNode::Directory => change::init(tx, inode, self.number()),
             NewNode::Symlink(text) if text.len() >= BLOCK_LEN => {
                 let goal = map::goal(&self.fs, &tx.meta, inode, 0);
-                let run = tx.allocate(goal, 1)?;
+                let run = tx.allocate_new(goal, 1)?;
                 map::insert(tx, inode, 0, run, Kind::Written)?;
                 let buffer = tx.handle.create(run.first)?;
                 tx.modify(&buffer, |bytes| bytes[..text.len()].copy_from_slice(text))?;
@@ -186,7 +185,6 @@ impl Inode {
         target.require_removable()?;
         self.require_same_project(target)?;
         target.require_link_room()?;
-        self.fs.require_space()?;
         self.fs.retry(|| {
             let mut tx = Tx::begin(&self.fs, change::ADD_CREDITS + ORPHAN_CREDITS)?;
             if self.nlink() == 0 {

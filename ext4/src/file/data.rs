@@ -284,18 +284,34 @@ impl Ext4 {
     }
 
     /// Blocks that only changes of what exists may use, so that a hole can be punched into an extent on a full disk.
-    fn set_aside(&self) -> u64 {
-        (self.geometry.blocks / 50).min(4096)
+    pub(crate) fn set_aside(&self) -> u64 {
+        if self.geometry.has_extents() {
+            (self.geometry.blocks / 50).min(4096)
+        } else {
+            0
+        }
     }
 
-    /// Promises blocks to the caller; the last ones are for the superuser.
+    /// Blocks that the caller may not take for anything new; the last ones are for the superuser.
+    fn kept(&self) -> u64 {
+        let reserved = if self.may_use_reserve() {
+            0
+        } else {
+            self.geometry.reserved_blocks
+        };
+        self.set_aside() + reserved
+    }
+
+    /// Blocks that the caller may take for something new.
+    pub(crate) fn left_for_new(&self) -> u64 {
+        u64::try_from(self.counters.left())
+            .unwrap_or(0)
+            .saturating_sub(self.kept())
+    }
+
+    /// Promises blocks to the caller.
     pub(crate) fn promise(&self, count: u64) -> Result<()> {
-        let keep = self.set_aside()
-            + if self.may_use_reserve() {
-                0
-            } else {
-                self.geometry.reserved_blocks
-            };
+        let keep = self.kept();
         if self.counters.promise(count, keep).is_ok() {
             return Ok(());
         }
@@ -323,24 +339,20 @@ impl Ext4 {
 
     /// Makes what was freed available: it is when a commit has written that.
     pub(crate) fn wait_for_space(&self) -> Result<()> {
+        if !self.counters.has_pending() {
+            return Ok(());
+        }
         self.journal.commit(self.journal.running())?;
         self.absorb_released(&mut self.meta.write());
         Ok(())
     }
 
-    /// `ENOSPC` unless there is space for something new: what may be taken of it.
+    /// What may be taken for something new, after all has been made available. `ENOSPC` for nothing.
     pub(crate) fn require_space(&self) -> Result<u64> {
-        let keep = self.set_aside()
-            + if self.may_use_reserve() {
-                0
-            } else {
-                self.geometry.reserved_blocks
-            };
-        let left = || u64::try_from(self.counters.left()).unwrap_or(0).saturating_sub(keep);
-        if left() < 4 {
+        if self.left_for_new() < 4 {
             self.reclaim()?;
         }
-        match left() {
+        match self.left_for_new() {
             0 => Err(Errno::ENOSPC),
             left => Ok(left),
         }

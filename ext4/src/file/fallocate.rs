@@ -42,14 +42,10 @@ impl Inode {
             }
             _ if !extents => Err(Errno::EOPNOTSUPP),
             _ if end > self.most_bytes() => Err(Errno::EFBIG),
-            0 => {
-                self.preallocate(offset, end)?;
-                self.settle_size(mode, end)
-            }
+            0 => self.preallocate(mode, offset, end),
             ZERO_RANGE => {
                 self.punch(offset..end)?;
-                self.preallocate(offset, end)?;
-                self.settle_size(mode, end)
+                self.preallocate(mode, offset, end)
             }
             COLLAPSE_RANGE => self.collapse(offset, len),
             INSERT_RANGE => self.make_room(offset, len),
@@ -73,41 +69,50 @@ impl Inode {
         self.stamp()
     }
 
-    /// Puts unwritten blocks into the holes of `offset..end`. On `ENOSPC` what was found stays, as on Linux.
-    fn preallocate(&self, offset: u64, end: u64) -> Result<()> {
-        let fs = &self.fs;
-        let size = fs.block_size();
-        let last = end.div_ceil(size);
+    /// Puts unwritten blocks into the holes of `offset..end`. On `ENOSPC` what was found stays, as on Linux, and the size says so.
+    fn preallocate(&self, mode: u32, offset: u64, end: u64) -> Result<()> {
+        let size = self.fs.block_size();
         let mut at = offset / size;
-        while at < last {
-            let found = map::lookup(fs, &fs.meta.read(), self, at, last - at)?;
+        let outcome = self.fill_holes(&mut at, end.div_ceil(size));
+        let reached = (at * size).min(end);
+        if reached > offset || outcome.is_ok() {
+            self.settle_size(mode, reached)?;
+        }
+        outcome
+    }
+
+    /// Puts unwritten blocks into the holes of the blocks `at..last`; `at` tells how far it came.
+    fn fill_holes(&self, at: &mut u64, last: u64) -> Result<()> {
+        let fs = &self.fs;
+        while *at < last {
+            let found = map::lookup(fs, &fs.meta.read(), self, *at, last - *at)?;
             if found.kind != Kind::Hole {
-                at += found.len;
+                *at += found.len;
                 continue;
             }
             // A promised block will be taken with its data.
-            let gap = self.promise.lock().missing(at..at + found.len).first().cloned();
+            let gap = self.promise.lock().missing(*at..*at + found.len).first().cloned();
             let Some(gap) = gap else {
-                at += found.len;
+                *at += found.len;
                 continue;
             };
-            at = gap.start;
+            *at = gap.start;
             let want = (gap.end - gap.start).min(STEP);
             // What others were promised stays theirs.
             if fs.counters.left() < want as i64 {
                 fs.reclaim()?;
             }
             let left = fs.require_space()?;
-            let run = fs.take_for_file(self, at, want.min(left) as u32)?;
+            let run = fs.take_for_file(self, *at, want.min(left) as u32)?;
             let mut tx = Tx::begin(fs, INSERT_CREDITS)?;
-            let placed = map::insert(&mut tx, self, at, run, Kind::Unwritten);
+            let placed = map::insert(&mut tx, self, *at, run, Kind::Unwritten);
             if let Err(error) = placed {
                 fs.give_back(&mut tx.meta, run);
                 return Err(error);
             }
             tx.mark_used(run)?;
             tx.write_inode(self)?;
-            at += u64::from(run.count);
+            *at += u64::from(run.count);
         }
         Ok(())
     }

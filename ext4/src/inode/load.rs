@@ -1,11 +1,13 @@
 //! Inodes from the disk, checked; the table of those in memory; new ones.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 
 use kernel::vfs::inode::{NewAttr, NewNode};
 use kernel::vfs::{FileType, Timespec};
 
 use super::Inode;
+use crate::buffer::Buffer;
 use crate::damage::Culprit;
 use crate::instance::Ext4;
 use crate::layout::features::Compat;
@@ -30,6 +32,15 @@ pub(crate) enum Which {
     Any,
 }
 
+/// A block of the inode table as it stood at one moment.
+struct Seen {
+    ino: u32,
+    buffer: Arc<Buffer>,
+    bytes: Arc<Vec<u8>>,
+    /// Where in the block.
+    at: usize,
+}
+
 impl Ext4 {
     /// The inode of this number. `EUCLEAN` for one that cannot be, `ESTALE` for a free one.
     pub(crate) fn inode(&self, ino: u32, which: Which) -> Result<Arc<Inode>> {
@@ -39,45 +50,69 @@ impl Ext4 {
         {
             return Err(self.error(format_args!("bad inode number: {ino}")));
         }
-        let known = self.inodes.lock().get(&ino).and_then(alloc::sync::Weak::upgrade);
-        if let Some(found) = known {
-            return Ok(found);
+        loop {
+            let known = self.inodes.lock().get(&ino).and_then(Weak::upgrade);
+            if let Some(found) = known {
+                return Ok(found);
+            }
+            let seen = self.look_at(ino)?;
+            let core = self.core_in(&seen)?;
+            let kind = self.check_core(ino, &core, which)?;
+            let me = self.me.upgrade().ok_or(Errno::ESTALE)?;
+            if let Some(inode) = self.enter(&seen, Inode::new(me, ino, kind, core)) {
+                return Ok(inode);
+            }
         }
-        let core = self.read_core(ino)?;
-        let kind = self.check_core(ino, &core, which)?;
-        let me = self.me.upgrade().ok_or(Errno::ESTALE)?;
-        let fresh = Inode::new(me, ino, kind, core);
-        let found = {
+    }
+
+    /// Puts an inode into the table unless it has come there by another way. None when it has come, changed and gone again: `fresh` is too old.
+    fn enter(&self, seen: &Seen, fresh: Arc<Inode>) -> Option<Arc<Inode>> {
+        let entered = {
             let mut table = self.inodes.lock();
-            match table.get(&ino).and_then(alloc::sync::Weak::upgrade) {
-                Some(found) => found,
-                None => {
-                    table.insert(ino, Arc::downgrade(&fresh));
-                    fresh.clone()
+            match table.get(&seen.ino).and_then(Weak::upgrade) {
+                Some(other) => Some(other),
+                None if seen.buffer.is_still(&seen.bytes) => {
+                    table.insert(seen.ino, Arc::downgrade(&fresh));
+                    return Some(fresh);
                 }
+                None => None,
             }
         };
-        Ok(found)
+        // Nobody has used it, so it has no file to bury.
+        fresh.core.lock().mode = 0;
+        entered
+    }
+
+    fn look_at(&self, ino: u32) -> Result<Seen> {
+        let (block, at) = self.table_place(ino)?;
+        let buffer = self.buffers.get(block)?;
+        Ok(Seen {
+            ino,
+            bytes: buffer.snapshot(),
+            buffer,
+            at,
+        })
     }
 
     /// The fields of an inode on the disk.
     pub(crate) fn read_core(&self, ino: u32) -> Result<Core> {
-        let (block, at) = self.table_place(ino)?;
-        let buffer = self.buffers.get(block)?;
-        let size = self.geometry.inode_size as usize;
-        let (core, sealed) = buffer.read(|bytes| {
-            let raw = &bytes[at..at + size];
-            (Core::parse(raw, &self.geometry), is_sealed(raw, ino, &self.geometry))
-        });
-        if !sealed {
-            let culprit = Culprit { ino, block: 0 };
+        self.core_in(&self.look_at(ino)?)
+    }
+
+    fn core_in(&self, seen: &Seen) -> Result<Core> {
+        let raw = &seen.bytes[seen.at..seen.at + self.geometry.inode_size as usize];
+        if !is_sealed(raw, seen.ino, &self.geometry) {
+            let culprit = Culprit {
+                ino: seen.ino,
+                block: 0,
+            };
             return Err(self.report(culprit, Errno::EBADMSG, format_args!("iget: checksum invalid")));
         }
-        Ok(core)
+        Ok(Core::parse(raw, &self.geometry))
     }
 
     /// The bytes of an inode as they lie in the table.
-    pub(crate) fn raw_inode(&self, ino: u32) -> Result<alloc::vec::Vec<u8>> {
+    pub(crate) fn raw_inode(&self, ino: u32) -> Result<Vec<u8>> {
         let (block, at) = self.table_place(ino)?;
         let size = self.geometry.inode_size as usize;
         Ok(self.buffers.get(block)?.read(|bytes| bytes[at..at + size].to_vec()))

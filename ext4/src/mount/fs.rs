@@ -96,7 +96,7 @@ impl FileSystem for Ext4 {
                     self.overhead().min(self.geometry.blocks)
                 },
             bfree: free,
-            bavail: free.saturating_sub(self.geometry.reserved_blocks),
+            bavail: free.saturating_sub(self.geometry.reserved_blocks + self.set_aside()),
             files: u64::from(self.geometry.inodes),
             ffree: u64::from(self.counters.inodes.load(Ordering::Relaxed)),
             fsid: (half(0) ^ half(8)) | (half(4) ^ half(12)) << 32,

@@ -176,6 +176,14 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// As [`allocate`](Self::allocate) for what is new (names, attributes): what is set aside stays. `ENOSPC`.
+    pub(crate) fn allocate_new(&mut self, goal: u64, want: u32) -> Result<Run> {
+        match self.fs.left_for_new() {
+            0 => Err(Errno::ENOSPC),
+            left => self.allocate(goal, want.min(u32::try_from(left).unwrap_or(u32::MAX))),
+        }
+    }
+
     /// Takes and marks blocks for metadata. `ENOSPC`.
     pub(crate) fn allocate(&mut self, goal: u64, want: u32) -> Result<Run> {
         let run = self.fs.take(&mut self.meta, goal, want)?;

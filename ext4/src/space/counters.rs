@@ -39,6 +39,11 @@ impl Counters {
         self.free.load(Ordering::Relaxed)
     }
 
+    /// Whether blocks are free on the disk that cannot be taken yet.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.free() as i64 > self.available.load(Ordering::Relaxed)
+    }
+
     /// What may still be promised.
     pub(crate) fn left(&self) -> i64 {
         self.available.load(Ordering::Relaxed) - self.promised.load(Ordering::Relaxed)

@@ -94,7 +94,7 @@ pub(crate) fn replace(tx: &mut Tx<'_>, inode: &Inode, set: &Set) -> Result<()> {
         Some(buffer) => buffer,
         None => {
             let group = (inode.number() - 1) / fs.geometry.inodes_per_group;
-            let run = tx.allocate(fs.geometry.group_start(group), 1)?;
+            let run = tx.allocate_new(fs.geometry.group_start(group), 1)?;
             if !fs.geometry.has_extents() && run.first > u64::from(u32::MAX) {
                 return Err(Errno::ENOSPC);
             }

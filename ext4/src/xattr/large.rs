@@ -121,7 +121,7 @@ impl Inode {
         let mut done = 0;
         while done < blocks {
             let goal = map::goal(&self.fs, &tx.meta, holder, done as u64);
-            let run = tx.allocate(goal, (blocks - done) as u32)?;
+            let run = tx.allocate_new(goal, (blocks - done) as u32)?;
             map::insert(tx, holder, done as u64, run, Kind::Written)?;
             for (block, part) in (run.first..).zip(value[done * size..].chunks(size).take(run.count as usize)) {
                 let mut bytes = part.to_vec();

@@ -145,9 +145,6 @@ impl Inode {
         {
             return Err(Errno::EPERM);
         }
-        if value.is_some() {
-            self.fs.require_space()?;
-        }
         self.fs.retry(|| {
             let large = self.large_credits(value.map_or(0, <[u8]>::len));
             let mut tx = Tx::begin(&self.fs, SET_CREDITS + large)?;

@@ -1,7 +1,7 @@
 //! Several threads at once: no deadlock, every file as its thread left it.
 
 use kernel::vfs::inode::RenameFlags;
-use kernel::vfs::{FileSystem, OpenFlags};
+use kernel::vfs::{FileSystem, Mode, OpenFlags, SetAttr};
 
 use crate::image::{Image, make, mkdir, open, read_all, truncate, write_at};
 
@@ -55,4 +55,39 @@ fn threads_in_directories_of_their_own_do_not_disturb_each_other() {
         }
         image.check();
     }
+}
+
+#[test]
+fn an_inode_that_is_loaded_while_it_changes_and_goes_is_not_an_old_one() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let image = Image::new("ext4", "-b 4096", 16);
+    {
+        let fs = image.mount();
+        let root = fs.root();
+        make(&root, "f");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Loads it and lets go, again and again.
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(root.lookup(b"f").unwrap());
+                }
+            });
+            for round in 0..20_000u32 {
+                let mode = Mode::from_bits_truncate(round % 0o1000);
+                let change = SetAttr {
+                    mode: Some(mode),
+                    ..SetAttr::default()
+                };
+                root.lookup(b"f").unwrap().set_attr(&change).unwrap();
+                let now = root.lookup(b"f").unwrap().metadata().unwrap().mode;
+                if now.bits() & 0o777 != mode.bits() {
+                    over.store(true, Ordering::Relaxed);
+                    panic!("round {round}: {:o} instead of {:o}", now.bits(), mode.bits());
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+    image.check();
 }
