@@ -19,7 +19,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   judge debian    makes a Debian image, boots it on both backends, and lets apt and dpkg work in it; needs a mirror
   judge python    runs Python's tests of the system natively and in a guest, and reports what fails only there
   judge ext4 crash   cuts the power of an ext4 driver's disk 20 000 times; also: model (operations at random, four readers), damage (broken
-                  images), kill (guests killed at work), programs (fio, stress-ng, bonnie++ in a guest); a number: how many cases
+                  images), kill (guests killed at work), programs (fsx, stress-ng, bonnie++ in a guest); a number: how many cases
   judge ltp DIR   runs the system call tests of an installed LTP natively (as root) and in a guest; --ptrace, names of tests
   judge qcow2     builds linux with qcow2 and lets qemu-img judge what guests write (as root: it mounts a tmpfs)
   judge stress    runs stress-ng's stressors in a guest, two seconds each
