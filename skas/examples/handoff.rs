@@ -133,8 +133,8 @@ fn main() {
     pin(Some(0));
     rows("parked, same CPU", Waiting::Park(Some(0)));
     rows("parked, two CPUs", Waiting::Park(Some(1)));
-    rows("spinning, two CPUs", Waiting::Spin);
+    rows("spinning, two CPUs", Waiting::Spin(None));
     pin(None);
-    rows("spinning, free placement", Waiting::Spin);
+    rows("spinning, free placement", Waiting::Spin(None));
     println!("{:?}", skas::statistics());
 }

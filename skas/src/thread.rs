@@ -30,8 +30,8 @@ pub struct UserThread {
     /// fs and gs base in the stub thread; `None`: unknown.
     loaded: Option<(u64, u64)>,
     kick: Arc<KickState>,
-    /// What the stub thread was pinned to last; `None`: unknown.
-    host_cpu: Option<Option<usize>>,
+    /// How the stub thread was placed last; `None`: unknown, or wherever the host likes.
+    placed: Option<Waiting>,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -48,7 +48,7 @@ impl UserThread {
             regs,
             loaded: None,
             kick,
-            host_cpu: None,
+            placed: None,
             not_sync: PhantomData,
         }
     }
@@ -56,7 +56,7 @@ impl UserThread {
     /// The zygote's thread runs where this process may; its bases are unknown.
     pub(crate) fn is_fresh(&mut self) {
         self.loaded = None;
-        self.host_cpu = Some(None);
+        self.placed = None;
     }
 
     /// A thread in a new, empty address space, from the pool of ready stubs. Registers are zero but for the selectors, FP state is initial.
@@ -122,7 +122,7 @@ impl UserThread {
         let space = Arc::new(AddressSpace::new(pid, kernel_end, core.clone()));
         let mut thread = UserThread::assemble(space.clone(), core, self.regs);
         thread.loaded = self.loaded;
-        thread.host_cpu = self.host_cpu;
+        thread.placed = self.placed;
         Ok((space, thread))
     }
 
@@ -215,7 +215,7 @@ impl UserThread {
         }
         let mut thread = UserThread::assemble(self.space.clone(), core, self.regs);
         thread.loaded = self.loaded;
-        thread.host_cpu = self.host_cpu;
+        thread.placed = self.placed;
         Ok(thread)
     }
 
@@ -401,35 +401,32 @@ impl UserThread {
 
     /// How the hand-offs to come are waited for. The same value again costs nothing.
     ///
-    /// A stub thread that spins runs where the host likes; one that parks shares a CPU with the kernel's thread that serves it, because a
-    /// wake-up across CPUs costs five times as much.
+    /// A stub thread that spins keeps off the CPU of the kernel's thread that serves it, where one would wait for the other's spinning to end; the
+    /// host, left alone, wakes it just there. One that parks shares that CPU, because a wake-up across CPUs costs five times as much.
     pub fn set_waiting(&mut self, waiting: Waiting) {
-        let (spins, cpu) = match waiting {
-            Waiting::Spin => (true, None),
-            Waiting::Park(cpu) => (false, cpu),
-        };
-        self.core.set_spins(spins);
-        self.set_host_cpu(cpu);
-    }
-
-    /// Puts the stub thread on one host CPU (`None`: any of ours). The same value again costs nothing.
-    pub fn set_host_cpu(&mut self, cpu: Option<usize>) {
-        if self.host_cpu == Some(cpu) || self.space.is_dead() {
+        self.core.set_spins(matches!(waiting, Waiting::Spin(_)));
+        if self.placed == Some(waiting) || self.space.is_dead() {
             return;
         }
-        match cpu {
-            Some(cpu) => host::set_affinity(self.core.tid, &[cpu]),
-            None => host::set_affinity(self.core.tid, &machine().host_cpus),
+        let all = &machine().host_cpus;
+        match waiting {
+            Waiting::Park(Some(cpu)) => host::set_affinity(self.core.tid, &[cpu]),
+            Waiting::Spin(Some(cpu)) if all.len() > 1 => {
+                let others: Vec<usize> = all.iter().copied().filter(|&other| other != cpu).collect();
+                host::set_affinity(self.core.tid, &others);
+            }
+            Waiting::Park(None) | Waiting::Spin(_) => host::set_affinity(self.core.tid, all),
         }
-        self.host_cpu = Some(cpu);
+        self.placed = Some(waiting);
     }
 }
 
 /// How the two sides of a hand-off wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
-    /// Both spin for a while: there is a host CPU for each.
-    Spin,
+    /// Both spin for a while: there is a host CPU for each. The stub thread belongs on any but this one, that of the kernel's thread; `None`:
+    /// wherever the host likes.
+    Spin(Option<usize>),
     /// Both sleep at once. The stub thread belongs on this host CPU, that of the kernel's thread; `None`: wherever the host likes.
     Park(Option<usize>),
 }

@@ -51,8 +51,23 @@ impl CpuMask {
     }
 }
 
-/// A waker that promised to sleep and still runs after this long does not mean it: about half of what waking another CPU costs.
-const DEFER_NS: u64 = 20_000;
+/// How long a thread may take to sleep before an idle CPU takes who waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// A waker that promised to sleep and still runs after 20 µs does not mean it: about half of what waking another CPU costs.
+    Short,
+    /// A parent back from `vfork` has some calls to make before it waits: 100 µs.
+    Long,
+}
+
+impl Patience {
+    const fn ns(self) -> u64 {
+        match self {
+            Patience::Short => 20_000,
+            Patience::Long => 100_000,
+        }
+    }
+}
 
 /// One virtual CPU. Cache-line aligned: other CPUs look at their own.
 #[repr(align(128))]
@@ -67,7 +82,7 @@ pub(crate) struct Cpu {
     need_resched: AtomicBool,
     idle_word: AtomicU32,
     user: user::Slot,
-    /// When a thread was queued here in the hope that the running one sleeps soon, in cycles; 0: none. The CPU's own.
+    /// Until when the running thread should have slept for whom was queued here, in cycles; 0: nobody was. The CPU's own.
     deferred: AtomicU64,
     /// When the present thread or idleness began, in cycles. Written by the CPU itself, like the sums below.
     since: AtomicU64,
@@ -159,15 +174,16 @@ impl Cpu {
     }
 
     /// Another CPU is told about this one's queue only if the running thread goes on: see [`sched::spread`].
-    pub(crate) fn defer_kick(&self) {
-        self.deferred.store(cycles::now(), Ordering::Relaxed);
+    pub(crate) fn defer_kick(&self, patience: Patience) {
+        let until = cycles::now() + cycles::from_ns(patience.ns());
+        self.deferred.store(until, Ordering::Relaxed);
     }
 
     /// At `now` the running thread goes on.
     #[inline]
     fn check_deferred(&self, now: u64) {
         let deferred = self.deferred.load(Ordering::Relaxed);
-        if deferred != 0 && cycles::to_ns(now.saturating_sub(deferred)) > DEFER_NS {
+        if deferred != 0 && now > deferred {
             self.deferred.store(0, Ordering::Relaxed);
             sched::spread(self);
         }

@@ -190,7 +190,7 @@ impl SchedPolicy for Fair {
         if why == Enqueue::Yield {
             // Behind the next one, whatever it had: that is what yielding means.
             vruntime = vruntime.max(ready.heap.peek().map_or(0, |head| head.vruntime));
-        } else if why == Enqueue::Spawn {
+        } else if matches!(why, Enqueue::Spawn | Enqueue::SpawnSync) {
             vruntime = vruntime.max(queue.min.load(Ordering::Relaxed));
         }
         thread.vruntime.store(vruntime, Ordering::Relaxed);

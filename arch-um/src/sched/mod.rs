@@ -7,7 +7,7 @@
 mod fair;
 mod idle;
 
-use crate::cpu::{self, Cpu, CpuId, CpuMask, this_cpu};
+use crate::cpu::{self, Cpu, CpuId, CpuMask, Patience, this_cpu};
 use crate::thread::{self, Thread, ThreadRef};
 use crate::time::{Duration, Instant, Timer, cycles};
 pub(crate) use idle::{count as idle_count, idle_loop, kick_idle};
@@ -27,6 +27,8 @@ pub enum Enqueue {
     Wake,
     /// Woken by a thread that is about to sleep itself: wants the waker's CPU.
     WakeSync,
+    /// New, made by a thread that is about to sleep.
+    SpawnSync,
     /// Still wants to run: it yielded or its time was up.
     Yield,
     /// Moved here because its affinity forbids the other CPU.
@@ -85,9 +87,14 @@ pub fn nr_running() -> usize {
 
 /// Puts a thread that has just become ready on a queue and sees to it that a CPU looks there.
 pub(crate) fn wake_up(thread: ThreadRef, why: Enqueue) {
-    if why == Enqueue::WakeSync && !thread.is_running() {
-        let Some(thread) = wake_here(thread) else { return };
-        return wake_up(thread, Enqueue::Wake);
+    let common = match why {
+        Enqueue::WakeSync => Enqueue::Wake,
+        Enqueue::SpawnSync => Enqueue::Spawn,
+        other => other,
+    };
+    if why != common && !thread.is_running() {
+        let Some(thread) = wake_here(thread, why) else { return };
+        return wake_up(thread, common);
     }
     // A thread that is still leaving its CPU must be continued by that one.
     let target = match thread.is_running() {
@@ -100,11 +107,11 @@ pub(crate) fn wake_up(thread: ThreadRef, why: Enqueue) {
 /// The waker is about to sleep: its own CPU will have the thread sooner than another can be woken (an inter-processor interrupt, tens of
 /// µs), provided that nobody else waits there. Should the waker go on instead, [`spread`] gives the thread to an idle CPU.
 /// Returns the thread if it must go the common way.
-fn wake_here(thread: ThreadRef) -> Option<ThreadRef> {
+fn wake_here(thread: ThreadRef, why: Enqueue) -> Option<ThreadRef> {
     match this_cpu() {
         Some(cpu) if !cpu.is_idle() && thread.affinity().contains(cpu.id()) && policy().queued(cpu.id()) == 0 => {
-            policy().enqueue(cpu.id(), thread, Enqueue::WakeSync, None);
-            cpu.defer_kick();
+            policy().enqueue(cpu.id(), thread, why, None);
+            cpu.defer_kick(Patience::Short);
             arm_tick();
             None
         }
@@ -149,6 +156,22 @@ pub(crate) fn yield_current() {
         } else {
             policy().enqueue(cpu.id(), current.arc(), Enqueue::Yield, None);
         }
+        current.count_involuntary();
+        leave_cpu();
+    });
+}
+
+/// Whom the running thread has just woken with `WakeSync` goes first, because he will soon sleep again: so two threads get along on one CPU,
+/// and its user code keeps a host CPU for itself. If he does not sleep, [`spread`] gives the running thread to an idle CPU.
+pub(crate) fn stand_aside() {
+    let Some(cpu) = this_cpu() else { return };
+    thread::with_current(|current| {
+        let Some(current) = current else { return };
+        if policy().queued(cpu.id()) != 1 || !current.affinity().contains(cpu.id()) {
+            return;
+        }
+        policy().enqueue(cpu.id(), current.arc(), Enqueue::Yield, None);
+        current.stands_aside.store(true, Ordering::Relaxed);
         current.count_involuntary();
         leave_cpu();
     });
@@ -219,11 +242,15 @@ pub(crate) fn finish_switch() {
         return;
     }
     let migrate = prev.migrate.swap(false, Ordering::Relaxed);
+    let aside = prev.stands_aside.swap(false, Ordering::Relaxed);
     let ready = prev.is_ready();
     prev.left();
     if migrate {
         let target = policy().select_cpu(&prev, idle::mask());
         enqueue(target, prev, Enqueue::Migrate);
+    } else if aside {
+        cpu.defer_kick(Patience::Long);
+        arm_tick();
     } else if ready {
         // It could not be stolen while it was ours; an idle CPU may have looked in vain.
         idle::kick_one(prev.affinity());

@@ -47,6 +47,8 @@ pub struct Thread {
     cpu: AtomicU32,
     /// Leaves the CPU for one that its affinity allows: enqueue it when it is off.
     pub(crate) migrate: AtomicBool,
+    /// Left its CPU to one that will soon sleep, and stays on its queue.
+    pub(crate) stands_aside: AtomicBool,
     affinity: AtomicU64,
     nice: AtomicI32,
     interrupt: AtomicBool,
@@ -109,6 +111,7 @@ pub fn create(name: &str, f: Box<dyn FnOnce() + Send>) -> Result<ThreadRef, Errn
         on_cpu: AtomicBool::new(false),
         cpu: AtomicU32::new(crate::cpu::current().0),
         migrate: AtomicBool::new(false),
+        stands_aside: AtomicBool::new(false),
         affinity: AtomicU64::new(with_current(|t| t.map_or(CpuMask::ALL, Thread::affinity)).0),
         nice: AtomicI32::new(with_current(|t| t.map_or(0, Thread::nice))),
         interrupt: AtomicBool::new(false),
@@ -173,6 +176,14 @@ pub fn yield_now() {
     }
 }
 
+/// Lets the thread go first that this one has just woken with [`Thread::unpark_sync`], if it waits for this CPU. Nothing on plain host threads.
+pub fn stand_aside() {
+    lockdep::may_sleep();
+    if this_cpu().is_some_and(|cpu| !cpu.current().is_null()) {
+        sched::stand_aside();
+    }
+}
+
 /// Sleeps until `deadline`, uninterruptibly.
 pub fn sleep_until(deadline: Instant) {
     let queue = WaitQueue::new();
@@ -192,6 +203,11 @@ impl Thread {
     /// Makes a thread from [`create`] ready. Once.
     pub fn start(&self) {
         sched::wake_up(self.arc(), Enqueue::Spawn);
+    }
+
+    /// As [`start`](Self::start), by a thread that is about to sleep: the new one should run here, next (`vfork`).
+    pub fn start_sync(&self) {
+        sched::wake_up(self.arc(), Enqueue::SpawnSync);
     }
 
     fn park_self(&self) {

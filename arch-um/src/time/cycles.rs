@@ -73,6 +73,12 @@ pub(crate) fn refresh() {
     }
 }
 
+/// Nanoseconds as cycles.
+#[inline]
+pub(crate) fn from_ns(ns: u64) -> u64 {
+    ((u128::from(ns) << 32) / u128::from(MULT.load(Ordering::Relaxed).max(1))) as u64
+}
+
 /// Cycles as nanoseconds.
 #[inline]
 pub(crate) fn to_ns(cycles: u64) -> u64 {

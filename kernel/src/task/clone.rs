@@ -513,13 +513,18 @@ fn start(task: &Arc<Task>, user: UserThread, request: &Request) -> Result<()> {
         run::run(Context::new(runner, user));
     };
     let nice = task.with_attributes(|attributes| attributes.sched.effective_nice(attributes.nice));
-    let thread = thread::spawn(&task.comm().to_text(), Box::new(main))?;
+    let thread = thread::create(&task.comm().to_text(), Box::new(main))?;
     if nice != 0 {
         thread.set_nice(nice);
     }
     task.set_thread(&thread);
     if task.is_leader() {
         crate::time::cpu_limit::watch(task.process());
+    }
+    if request.flags.contains(CloneFlags::VFORK) {
+        thread.start_sync();
+    } else {
+        thread.start();
     }
     Ok(())
 }

@@ -88,7 +88,10 @@ pub fn start_program(cx: &Context, name: &[u8], identity: &NewIdentity, readable
     });
     task.set_cred(cred.clone());
     usual_exit_signals(task);
-    task.complete_vfork();
+    if task.complete_vfork() {
+        // What the parent does next is mostly to wait.
+        arch_um::thread::stand_aside();
+    }
 }
 
 /// A program that runs something else gets `CHLD` from its children, and sends it, whatever `clone(2)` said.

@@ -475,12 +475,13 @@ impl Task {
         }
     }
 
-    /// Tells a waiting `vfork` parent that this task has let go of its memory.
-    pub(crate) fn complete_vfork(&self) {
+    /// Tells a `vfork` parent that this task has let go of its memory. Whether there is one.
+    pub(crate) fn complete_vfork(&self) -> bool {
         let vfork = self.with_attributes(|attributes| attributes.vfork.take());
-        if let Some(vfork) = vfork {
+        if let Some(vfork) = &vfork {
             vfork.complete();
         }
+        vfork.is_some()
     }
 }
 

@@ -30,7 +30,7 @@ fn run_user(cx: &Context) -> ExitStatus {
         cpu::cond_resched();
         let mut user = cx.user();
         user.set_waiting(match skas::can_spin() && cpu::has_helper() {
-            true => Waiting::Spin,
+            true => Waiting::Spin(cpu::host_cpu()),
             false => Waiting::Park(cpu::host_cpu()),
         });
         let exit = cpu::enter_user(&cx.kick(), || user.run());

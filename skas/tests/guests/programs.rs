@@ -71,7 +71,7 @@ programs! {
 /// A new space with `program` at `CODE` and registers cleared.
 pub fn load_program(program: &[u8]) -> (Arc<AddressSpace>, UserThread) {
     let (space, mut thread) = UserThread::new().expect("a new space");
-    thread.set_waiting(Waiting::Spin);
+    thread.set_waiting(Waiting::Spin(None));
     anonymous(&space, CODE, PAGE);
     space.write(CODE, program).expect("just mapped");
     *thread.regs_mut() = Regs::start(CODE, 0);
