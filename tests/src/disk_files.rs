@@ -8,6 +8,43 @@ use std::time::Duration;
 use harness::script::{Ran, Scratch, in_guest_with, natively};
 use harness::{Backend, Linux, Outcome, executable};
 
+/// What serves a guest's disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The host thread pool.
+    Pool,
+    /// The host's io_uring, where a disk can have one.
+    IoUring,
+}
+
+impl Engine {
+    /// The words of the command line that choose it.
+    pub fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Pool => &[],
+            Self::IoUring => &["ubd=io_uring"],
+        }
+    }
+
+    /// As [`with_disks`], with this engine.
+    pub fn with_disks(self, words: &[String], script: &str) -> (Ran, Outcome) {
+        in_guest_with(Linux::hostfs(Backend::Seccomp).args(words).args(self.words()), script)
+    }
+}
+
+/// Makes tests of functions that take an [`Engine`](disk_files::Engine): one for each.
+#[macro_export]
+macro_rules! for_each_engine {
+    ($($name:ident;)*) => {
+        mod pool {
+            $(#[test] fn $name() { super::$name(tests::disk_files::Engine::Pool) })*
+        }
+        mod io_uring {
+            $(#[test] fn $name() { super::$name(tests::disk_files::Engine::IoUring) })*
+        }
+    };
+}
+
 /// Bytes of a mebibyte.
 pub const MIB: u64 = 1 << 20;
 
@@ -21,7 +58,7 @@ pub fn image(scratch: &Scratch, name: &str, len: u64) -> PathBuf {
 
 /// Runs `script` in a guest that has the disks `words` (`ubda=...`).
 pub fn with_disks(words: &[String], script: &str) -> (Ran, Outcome) {
-    in_guest_with(Linux::hostfs(Backend::Seccomp).args(words), script)
+    Engine::Pool.with_disks(words, script)
 }
 
 /// The word that makes `path` /dev/ubda.

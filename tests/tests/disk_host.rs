@@ -6,7 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use harness::script::{Scratch, in_guest_with, natively};
 use harness::uml::{Uml, in_uml};
 use harness::{Backend, Linux};
-use tests::disk_files::{MIB, end, holder, image, ubda, with_disks};
+use tests::disk_files::{Engine, MIB, end, holder, image, ubda, with_disks};
+use tests::for_each_engine;
+
+for_each_engine! {
+    a_full_host_is_enospc_in_the_guest_and_space_made_is_used;
+    an_image_cut_on_the_host_gives_io_errors_and_no_zeros;
+    a_block_device_of_the_host_is_a_disk;
+}
 
 #[test]
 fn real_uml_and_ours_keep_each_other_away_from_a_disk() {
@@ -88,8 +95,7 @@ fn instances_of_ours_and_real_uml_share_a_backing_file_that_nobody_may_write() {
     assert!(fs::read(back).expect("the backing file").iter().all(|&byte| byte == 0));
 }
 
-#[test]
-fn a_full_host_is_enospc_in_the_guest_and_space_made_is_used() {
+fn a_full_host_is_enospc_in_the_guest_and_space_made_is_used(engine: Engine) {
     let scratch = Scratch::new();
     let small = scratch.path().join("small");
     fs::create_dir(&small).expect("a directory");
@@ -104,7 +110,8 @@ fn a_full_host_is_enospc_in_the_guest_and_space_made_is_used() {
             disk.display()
         )
         .as_str()])
-        .arg(ubda(&disk));
+        .arg(ubda(&disk))
+        .args(engine.words());
     let script = format!(
         "dd if=/dev/zero of=/dev/ubda bs=1M oflag=direct 2>&1 | head -1
         dd if=/dev/zero of=/dev/ubda bs=1M count=8 seek=8 conv=fsync 2>&1 | head -1
@@ -119,12 +126,11 @@ fn a_full_host_is_enospc_in_the_guest_and_space_made_is_used() {
     );
 }
 
-#[test]
-fn an_image_cut_on_the_host_gives_io_errors_and_no_zeros() {
+fn an_image_cut_on_the_host_gives_io_errors_and_no_zeros(engine: Engine) {
     for backend in Backend::ALL {
         let scratch = Scratch::new();
         let disk = image(&scratch, "disk", 8 * MIB);
-        let linux = Linux::hostfs(backend).arg(ubda(&disk));
+        let linux = Linux::hostfs(backend).arg(ubda(&disk)).args(engine.words());
         let (ran, _) = in_guest_with(
             linux,
             &format!(
@@ -137,19 +143,18 @@ fn an_image_cut_on_the_host_gives_io_errors_and_no_zeros() {
         assert_eq!(
             ran.output,
             "1048576\ndd: error reading '/dev/ubda': Input/output error\ndd: error writing '/dev/ubda': Input/output error\n1048576\n4096\n",
-            "{backend:?}"
+            "{backend:?} {engine:?}"
         );
     }
 }
 
-#[test]
-fn a_block_device_of_the_host_is_a_disk() {
+fn a_block_device_of_the_host_is_a_disk(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", 8 * MIB);
     let attached = natively(&format!("losetup --find --show {}", disk.display()));
     assert_eq!(attached.status, 0, "losetup needs root: {}", attached.output);
     let device = attached.output.trim().to_owned();
-    let run = |word: String, script: &str| with_disks(&[word], script).0.output;
+    let run = |word: String, script: &str| engine.with_disks(&[word], script).0.output;
     let written = run(
         format!("ubda={device}"),
         "blockdev --getsize64 /dev/ubda; dd if=/dev/urandom of=/dev/ubda bs=1M conv=fsync 2>/dev/null; blkdiscard -o 1M -l 2M /dev/ubda
@@ -207,4 +212,52 @@ fn a_file_that_may_not_be_written_is_a_read_only_disk() {
         ran.output,
         "1\n1048576\ndd: writing to '/dev/ubda': Operation not permitted\n0\n"
     );
+}
+
+#[test]
+fn where_the_host_forbids_io_uring_one_line_names_the_cause_and_the_pool_serves() {
+    const IO_URING_SETUP: i64 = 425;
+    for (errno, cause) in [(1, "forbids it (seccomp"), (38, "has none")] {
+        let scratch = Scratch::new();
+        let words = ["first", "second"].map(|name| image(&scratch, name, MIB).display().to_string());
+        let linux = Linux::hostfs(Backend::Seccomp)
+            .under(tests::denied(errno, &[IO_URING_SETUP]))
+            .args([format!("ubda={}", words[0]), format!("ubdb={}", words[1])])
+            .args(Engine::IoUring.words());
+        let (ran, _) = in_guest_with(
+            linux,
+            "for d in a b; do echo good | dd of=/dev/ubd$d conv=fsync 2>/dev/null; head -c 5 /dev/ubd$d; done; dmesg | grep io_uring,",
+        );
+        let (contents, told) = ran.output.split_at(10);
+        assert_eq!(contents, "good\ngood\n");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(
+            told.contains(cause) && told.contains("disks are served by the thread pool"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_kernel_killed_with_requests_in_its_ring_leaves_nothing() {
+    let scratch = Scratch::new();
+    let disk = image(&scratch, "disk", 64 * MIB);
+    let ready = scratch.path().join("written");
+    let writers = format!(
+        "for n in 0 1 2 3; do (while :; do dd if=/dev/zero of=/dev/ubda bs=64k count=200 seek=$((n * 250)) conv=notrunc,fsync; : >{}; done) & done",
+        ready.display()
+    );
+    let words = [ubda(&disk), Engine::IoUring.words()[0].to_owned()];
+    let holder = holder(&scratch, &words, &writers);
+    while !ready.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let open = format!("ls -l /proc/{}/fd | grep -c io_uring", holder.id());
+    assert_ne!(natively(&open).output, "0\n", "it has a ring");
+    end(holder);
+    // The host takes back what is under way when the process is gone: the disk can be had at once.
+    let image = disk.display();
+    assert_eq!(natively(&format!("fuser {image} 2>/dev/null")).output, "");
+    let (ran, _) = Engine::IoUring.with_disks(&[ubda(&disk)], "test -e /dev/ubda && echo there");
+    assert_eq!(ran.output, "there\n");
 }

@@ -8,10 +8,22 @@ use std::process::Command;
 use harness::script::{Scratch, in_guest_with, natively};
 use harness::uml::in_uml;
 use harness::{Backend, Linux};
-use tests::disk_files::{MIB, image, ubda, with_disks};
+use tests::disk_files::{Engine, MIB, image, ubda, with_disks};
+use tests::for_each_engine;
 
-#[test]
-fn a_disk_reads_as_its_image_and_writes_arrive_in_it() {
+for_each_engine! {
+    a_disk_reads_as_its_image_and_writes_arrive_in_it;
+    partitions_of_both_tables_have_their_files_and_sizes;
+    partitions_made_in_the_guest_appear_and_go;
+    a_file_system_made_in_the_guest_is_clean_there_and_on_the_host;
+    a_discard_gives_blocks_back_to_the_host_unless_flag_t_forbids_it;
+    a_read_only_disk_refuses_writes_in_every_way;
+    a_length_that_is_no_whole_sector_is_rounded_up_with_zeros;
+    flags_s_and_d_give_a_disk_like_any_other;
+    a_shared_mapping_of_a_disk_reaches_the_image;
+}
+
+fn a_disk_reads_as_its_image_and_writes_arrive_in_it(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", 64 * MIB);
     let noise = scratch.path().join("noise");
@@ -22,7 +34,7 @@ fn a_disk_reads_as_its_image_and_writes_arrive_in_it() {
         disk.display()
     ));
     let native = natively(&format!("sha256sum <{}", disk.display())).output;
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &[ubda(&disk)],
         &format!(
             "sha256sum </dev/ubda; blockdev --getsize64 /dev/ubda
@@ -50,8 +62,7 @@ fn a_disk_reads_as_its_image_and_writes_arrive_in_it() {
     );
 }
 
-#[test]
-fn partitions_of_both_tables_have_their_files_and_sizes() {
+fn partitions_of_both_tables_have_their_files_and_sizes(engine: Engine) {
     let scratch = Scratch::new();
     let (mbr, gpt) = (image(&scratch, "mbr", 64 * MIB), image(&scratch, "gpt", 64 * MIB));
     for (table, disk) in [
@@ -65,7 +76,7 @@ fn partitions_of_both_tables_have_their_files_and_sizes() {
         assert_eq!(made.status, 0, "{}", made.output);
     }
     let words = [ubda(&mbr), format!("ubd1={}", gpt.display())];
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &words,
         "awk '/ubd/ { print $1, $2, $3, $4 }' /proc/partitions
         for d in a1 a3 a5 a6 b2; do blockdev --getsize64 /dev/ubd$d; done
@@ -80,11 +91,10 @@ fn partitions_of_both_tables_have_their_files_and_sizes() {
     );
 }
 
-#[test]
-fn partitions_made_in_the_guest_appear_and_go() {
+fn partitions_made_in_the_guest_appear_and_go(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", 64 * MIB);
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &[ubda(&disk)],
         "mount -t sysfs none /sys; printf 'label: dos\\nsize=4M\\nsize=8M\\n' | sfdisk -q /dev/ubda; ls /dev/ubda?
         delpart /dev/ubda 1; ls /dev/ubda?; addpart /dev/ubda 1 2048 8192; ls /dev/ubda?; addpart /dev/ubda 1 2048 8192 2>&1 | sed 's/.*: //'
@@ -98,12 +108,11 @@ fn partitions_made_in_the_guest_appear_and_go() {
     );
 }
 
-#[test]
-fn a_file_system_made_in_the_guest_is_clean_there_and_on_the_host() {
+fn a_file_system_made_in_the_guest_is_clean_there_and_on_the_host(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", 64 * MIB);
     let file = scratch.path().join("file");
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &[ubda(&disk)],
         &format!(
             "truncate -s 32M {0}; for d in /dev/ubda {0}; do mkfs.ext4 -q -F $d && e2fsck -fn $d >/dev/null 2>&1; echo $?
@@ -118,12 +127,11 @@ fn a_file_system_made_in_the_guest_is_clean_there_and_on_the_host() {
     }
 }
 
-#[test]
-fn a_discard_gives_blocks_back_to_the_host_unless_flag_t_forbids_it() {
+fn a_discard_gives_blocks_back_to_the_host_unless_flag_t_forbids_it(engine: Engine) {
     let scratch = Scratch::new();
     let (punched, kept) = (image(&scratch, "punched", 16 * MIB), image(&scratch, "kept", 16 * MIB));
     let words = [ubda(&punched), format!("ubdbt={}", kept.display())];
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &words,
         "for d in a b; do dd if=/dev/urandom of=/dev/ubd$d bs=1M count=16 conv=fsync 2>/dev/null; blkdiscard -o 4M -l 8M /dev/ubd$d 2>&1 | sed 's/.*: //'; done
         dd if=/dev/ubda bs=1M skip=4 count=8 2>/dev/null | cmp -n 8388608 - /dev/zero && echo zeros
@@ -135,15 +143,14 @@ fn a_discard_gives_blocks_back_to_the_host_unless_flag_t_forbids_it() {
     assert!(blocks(&kept) >= 16 * MIB, "{}", blocks(&kept));
 }
 
-#[test]
-fn a_read_only_disk_refuses_writes_in_every_way() {
+fn a_read_only_disk_refuses_writes_in_every_way(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", MIB);
     for (word, prepare) in [
         (format!("ubdar={}", disk.display()), ""),
         (ubda(&disk), "blockdev --setro /dev/ubda;"),
     ] {
-        let (ran, _) = with_disks(
+        let (ran, _) = engine.with_disks(
             &[word],
             &format!(
                 "{prepare} blockdev --getro /dev/ubda; dd if=/etc/passwd of=/dev/ubda count=1 2>&1 | head -1
@@ -177,12 +184,11 @@ print(struct.unpack(\"<BBHQ\", fcntl.ioctl(disk, 0x301, bytes(16))[:4] + fcntl.i
     assert!(ours.contains("(0, 32, 0, 128, 0, 0, 32, 0,"), "{ours}");
 }
 
-#[test]
-fn a_length_that_is_no_whole_sector_is_rounded_up_with_zeros() {
+fn a_length_that_is_no_whole_sector_is_rounded_up_with_zeros(engine: Engine) {
     let scratch = Scratch::new();
     let disk = scratch.path().join("disk");
     fs::write(&disk, [b'x'; 1000]).expect("an image");
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &[ubda(&disk)],
         "blockdev --getsize64 /dev/ubda; tr '\\0' . </dev/ubda | tail -c 26; echo",
     );
@@ -219,12 +225,11 @@ fn the_disk_of_root_fs_is_there_without_a_word_and_umls_words_are_understood() {
     }
 }
 
-#[test]
-fn flags_s_and_d_give_a_disk_like_any_other() {
+fn flags_s_and_d_give_a_disk_like_any_other(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", MIB);
     for flags in ["s", "d", "sd", "scdt"] {
-        let (ran, _) = with_disks(
+        let (ran, _) = engine.with_disks(
             &[format!("ubd0{flags}={}", disk.display())],
             &format!(
                 "printf %-8s {flags} | dd of=/dev/ubda conv=fsync 2>/dev/null; head -c 8 /dev/ubda; blockdev --getsize64 /dev/ubda"
@@ -235,11 +240,10 @@ fn flags_s_and_d_give_a_disk_like_any_other() {
     }
 }
 
-#[test]
-fn a_shared_mapping_of_a_disk_reaches_the_image() {
+fn a_shared_mapping_of_a_disk_reaches_the_image(engine: Engine) {
     let scratch = Scratch::new();
     let disk = image(&scratch, "disk", MIB);
-    let (ran, _) = with_disks(
+    let (ran, _) = engine.with_disks(
         &[ubda(&disk)],
         "python3 -c 'import mmap, os
 fd = os.open(\"/dev/ubda\", os.O_RDWR)

@@ -3,7 +3,7 @@
 use std::fs;
 
 use harness::script::{Scratch, in_guest_with};
-use harness::{Backend, Linux, is_root, workspace};
+use harness::{Backend, Linux, is_root};
 
 /// A guest that says "ok" when it works.
 fn guest() -> Linux {
@@ -36,9 +36,7 @@ fn refused(linux: Linux, what: &str, parts: &[&str]) {
 
 /// Under a filter that answers these calls of the host with `errno`.
 fn denied(errno: i32, calls: &[i64]) -> Linux {
-    let numbers: Vec<String> = calls.iter().map(i64::to_string).collect();
-    let deny = workspace().join("target/guest/deny").display().to_string();
-    guest().under([deny, errno.to_string(), numbers.join(",")])
+    guest().under(tests::denied(errno, calls))
 }
 
 const PTRACE: i64 = 101;

@@ -13,6 +13,7 @@ use kernel::block::{self, Disk, DiskInfo};
 use kernel::vfs::DevT;
 
 use crate::driver::{ReadOnly, UbdDriver};
+use crate::engine::Engine;
 use crate::open;
 use crate::refusal::Refusal;
 use crate::spec::{self, Flags, MOST_DISKS, ParseError, Spec, Word};
@@ -158,6 +159,7 @@ impl Table {
         match word {
             Word::Sync => self.all |= Flags::SYNC,
             Word::ThrowAllAway => self.all |= Flags::THROW_AWAY,
+            Word::IoUring => self.all |= Flags::IO_URING,
             Word::Major(value) => log::warn!("fake major not supported any more: ubd={value} is ignored"),
             Word::Disk(_) | Word::ThrowAway(_) => {}
         }
@@ -170,7 +172,8 @@ impl Table {
         spec.flags |= self.all;
         let opened = open::open(&spec)?;
         let read_only = if opened.read_only { ReadOnly::Yes } else { ReadOnly::No };
-        let driver = UbdDriver::start(opened.store, read_only, &spec);
+        let engine = Engine::choose(opened.image, spec.flags);
+        let driver = UbdDriver::start(opened.store, engine, read_only, &spec);
         let info = DiskInfo {
             name: spec.name(),
             dev: DevT::new(UBD_MAJOR, spec.number * block::disk::MINORS),

@@ -1,4 +1,4 @@
-//! [`UbdDriver`]: what the block layer sees of a disk. Requests go to the [`engine`](crate::engine).
+//! [`UbdDriver`]: what the block layer sees of a disk. Requests go to its [`Engine`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,7 +13,7 @@ use kernel::syscall::Context;
 use kernel::user::UserPtr;
 use kernel::vfs::File;
 
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::spec::{Flags, Spec};
 use crate::store::Store;
 
@@ -37,6 +37,7 @@ pub struct Served {
     name: String,
     /// Gone when the disk has been removed.
     store: SpinLock<Option<Arc<dyn Store>>>,
+    engine: SpinLock<Engine>,
     /// Cleared when the host turns out not to know holes.
     discards: AtomicBool,
     /// The same for zeroed ranges.
@@ -49,13 +50,14 @@ pub struct Served {
 
 impl UbdDriver {
     /// A driver over `store`, which may be written unless `read_only`.
-    pub fn start(store: Arc<dyn Store>, read_only: ReadOnly, spec: &Spec) -> Arc<Self> {
+    pub fn start(store: Arc<dyn Store>, engine: Engine, read_only: ReadOnly, spec: &Spec) -> Arc<Self> {
         let trims = read_only == ReadOnly::No && !spec.flags.contains(Flags::NO_TRIM);
         let served = Arc::new_cyclic(|disk: &Weak<Served>| {
             let disk = disk.clone();
             Served {
                 name: spec.name(),
                 store: SpinLock::new(&order::DRIVER, Some(store)),
+                engine: SpinLock::new(&order::DRIVER, engine),
                 discards: AtomicBool::new(trims),
                 zeroes: AtomicBool::new(trims),
                 reports: AtomicU32::new(0),
@@ -85,8 +87,9 @@ impl UbdDriver {
     /// Flushes and closes the files. Requests that come later get `EIO`.
     pub fn close(&self) {
         self.served.save();
+        let engine = std::mem::take(&mut *self.served.engine.lock());
         let store = self.served.store.lock().take();
-        drop(store);
+        drop((engine, store));
     }
 }
 
@@ -105,7 +108,7 @@ impl BlockDriver for UbdDriver {
     }
 
     fn can_discard(&self) -> bool {
-        self.served.discards.load(Ordering::Relaxed)
+        self.served.discards()
     }
 
     fn can_fua(&self) -> bool {
@@ -143,6 +146,11 @@ impl BlockDriver for UbdDriver {
 }
 
 impl Served {
+    /// What serves it.
+    pub fn engine(&self) -> Engine {
+        self.engine.lock().clone()
+    }
+
     /// Answers a read from the host's memory.
     pub fn read_cached(&self, bio: &mut Bio) -> Cached {
         let store = self.store.lock().clone();
@@ -163,14 +171,31 @@ impl Served {
             Op::Discard => self.discard(&*store, bio.offset, bio.len),
             Op::WriteZeroes => self.write_zeroes(&*store, bio.offset, bio.len),
         };
-        match outcome {
-            Ok(()) | Err(Errno::EOPNOTSUPP) => {}
-            Err(errno) => self.report(bio, errno),
-        }
+        self.look_at(bio, outcome);
         if store.is_unsaved() && !self.saver_set.swap(true, Ordering::Relaxed) {
             self.saver.set(Instant::now().saturating_add(PATIENCE));
         }
         outcome
+    }
+
+    /// Learns from an outcome, and tells the user of a failure.
+    pub fn look_at(&self, bio: &Bio, outcome: Result<(), Errno>) {
+        match (outcome, bio.op) {
+            (Ok(()), _) => {}
+            (Err(Errno::EOPNOTSUPP), Op::Discard) => self.discards.store(false, Ordering::Relaxed),
+            (Err(Errno::EOPNOTSUPP), _) => {}
+            (Err(errno), _) => self.report(bio, errno),
+        }
+    }
+
+    /// Whether the host may be asked for holes.
+    pub fn discards(&self) -> bool {
+        self.discards.load(Ordering::Relaxed)
+    }
+
+    /// Whether the host may be asked for zeroed ranges.
+    pub fn zeroes(&self) -> bool {
+        self.zeroes.load(Ordering::Relaxed)
     }
 
     fn report(&self, bio: &Bio, errno: Errno) {
@@ -195,19 +220,15 @@ impl Served {
 
     /// Gives the range back to the host. A discard is a hint: where the host cannot, it is `EOPNOTSUPP` once and never offered again.
     fn discard(&self, store: &dyn Store, offset: u64, len: u64) -> Result<(), Errno> {
-        if !self.discards.load(Ordering::Relaxed) {
+        if !self.discards() {
             return Err(Errno::EOPNOTSUPP);
         }
-        let outcome = store.discard(offset, len);
-        if outcome == Err(Errno::EOPNOTSUPP) {
-            self.discards.store(false, Ordering::Relaxed);
-        }
-        outcome
+        store.discard(offset, len)
     }
 
     /// Zeros a range, by hand where the host has no call for it.
     fn write_zeroes(&self, store: &dyn Store, offset: u64, len: u64) -> Result<(), Errno> {
-        if self.zeroes.load(Ordering::Relaxed) {
+        if self.zeroes() {
             match store.write_zeroes(offset, len) {
                 Err(Errno::EOPNOTSUPP) => self.zeroes.store(false, Ordering::Relaxed),
                 outcome => return outcome,

@@ -16,6 +16,8 @@ use crate::store::Store;
 pub struct Opened {
     /// Its bytes.
     pub store: Arc<dyn Store>,
+    /// The host file that is the disk byte by byte, where there is one.
+    pub image: Option<Arc<Image>>,
     /// How many, exactly; the disk is rounded up to whole sectors.
     pub len: u64,
     /// Writes are refused.
@@ -45,6 +47,7 @@ pub fn open(spec: &Spec) -> Result<Opened, Refusal> {
     }
     if throw_away {
         opened.store = Arc::new(throw_away_over(opened.store, opened.len)?);
+        opened.image = None;
         opened.read_only = spec.flags.contains(Flags::READ_ONLY);
     }
     Ok(opened)
@@ -134,10 +137,12 @@ fn missing_cow(spec: &Spec, cow: &Path, backing: &Path, options: ImageOptions) -
 }
 
 fn plain(image: Image, path: &Path) -> Result<Opened, Refusal> {
+    let image = Arc::new(image);
     Ok(Opened {
         len: image.len().map_err(|errno| Refusal::unreadable(path, errno))?,
         read_only: image.is_read_only(),
-        store: Arc::new(image),
+        store: image.clone(),
+        image: Some(image),
         backing: None,
     })
 }
@@ -153,6 +158,7 @@ fn open_cow(
     let cow = cow::open::open(image, path, header, asked, options)?;
     Ok(Opened {
         store: Arc::new(cow.store),
+        image: None,
         len: cow.len,
         read_only,
         backing: Some(cow.backing),

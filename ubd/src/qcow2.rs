@@ -49,6 +49,7 @@ pub fn open(image: Image, path: &Path, options: ImageOptions) -> Result<Opened, 
         len: access.size(),
         read_only,
         backing,
+        image: None,
         store: std::sync::Arc::new(Qcow2Store {
             access: RwLock::new(&order::DEVICE, access),
             least: if options.sync {

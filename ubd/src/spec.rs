@@ -1,4 +1,5 @@
-//! The words of the command line: `ubd<n><flags>=<file>[(:|,)<backing>][(:|,)<serial>]`, `ubd=sync`, `ubd=throwaway[,<n>…]`, `ubd=<major>`.
+//! The words of the command line: `ubd<n><flags>=<file>[(:|,)<backing>][(:|,)<serial>]`, `ubd=sync`, `ubd=throwaway[,<n>…]`, `ubd=io_uring`,
+//! `ubd=<major>`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ bitflags! {
         const NO_TRIM = 16;
         /// `ubd=throwaway`: what is written is gone when the machine ends.
         const THROW_AWAY = 32;
+        /// `ubd=io_uring`: served by that engine where it can be.
+        const IO_URING = 64;
     }
 }
 
@@ -71,6 +74,8 @@ pub enum Word {
     ThrowAllAway,
     /// `=throwaway,<n>…`: the same for these disks.
     ThrowAway(Vec<u32>),
+    /// `=io_uring`: plain disks are served by that engine.
+    IoUring,
     /// `=<number>`: the fake major of old.
     Major(String),
     /// A disk.
@@ -159,6 +164,7 @@ fn general(value: &str) -> Result<Word, ParseError> {
     let mut words = value.split([',', ':']);
     match words.next() {
         Some("sync") if value == "sync" => Ok(Word::Sync),
+        Some("io_uring") if value == "io_uring" => Ok(Word::IoUring),
         Some("throwaway") if value == "throwaway" => Ok(Word::ThrowAllAway),
         Some("throwaway") => {
             let numbers = words.map(|word| unit(word).ok_or(ParseError::Number));
@@ -264,6 +270,8 @@ mod tests {
     fn the_words_without_a_disk_are_known() {
         assert_eq!(parse("=sync"), Ok(Word::Sync));
         assert_eq!(parse("=98"), Ok(Word::Major("98".into())));
+        assert_eq!(parse("=io_uring"), Ok(Word::IoUring));
+        assert_eq!(parse("=io_uring,a"), Err(ParseError::Number));
         assert_eq!(parse("=throwaway"), Ok(Word::ThrowAllAway));
         assert_eq!(parse("=throwaway,a:0xf"), Ok(Word::ThrowAway(vec![0, 15])));
         assert_eq!(parse("=throwaway,ax"), Err(ParseError::Number));

@@ -10,27 +10,27 @@ use kernel::block::{self, BioFlags, BlockDevice, Claim, Disk};
 use kernel::io::{SliceSink, SliceSource};
 use kernel::vfs::DevT;
 
-const TESTS: &[harness::machine::Test] = &[
-    ("disks_come_and_go_while_the_machine_runs", disks_come_and_go),
-    (
-        "a_disk_that_is_open_cannot_be_removed",
-        a_disk_that_is_open_cannot_be_removed,
-    ),
-    (
-        "what_was_written_is_in_the_file_of_a_removed_disk",
-        what_was_written_is_in_the_file,
-    ),
-    ("errors_are_umls", errors_are_umls),
-    (
-        "a_throw_away_disk_never_writes_its_files",
-        a_throw_away_disk_never_writes_its_files,
-    ),
-    ("a_discard_is_refused_with_flag_t", a_discard_is_refused_with_flag_t),
-    (
-        "a_write_with_force_unit_access_is_complete_in_the_file",
-        a_write_with_force_unit_access_is_complete_in_the_file,
-    ),
-];
+/// Each test once for each engine.
+macro_rules! with_both_engines {
+    ($($name:literal => $test:ident;)*) => {
+        const TESTS: &[harness::machine::Test] = &[
+            $(($name, $test), (concat!($name, "_through_io_uring"), || through_io_uring($test)),)*
+            ("a_disk_byte_by_byte_has_a_ring_and_others_have_none", which_disks_have_rings),
+        ];
+    };
+}
+
+with_both_engines! {
+    "disks_come_and_go_while_the_machine_runs" => disks_come_and_go;
+    "a_disk_that_is_open_cannot_be_removed" => a_disk_that_is_open_cannot_be_removed;
+    "what_was_written_is_in_the_file_of_a_removed_disk" => what_was_written_is_in_the_file;
+    "errors_are_umls" => errors_are_umls;
+    "a_throw_away_disk_never_writes_its_files" => a_throw_away_disk_never_writes_its_files;
+    "a_discard_is_refused_with_flag_t" => a_discard_is_refused_with_flag_t;
+    "a_write_with_force_unit_access_is_complete_in_the_file" => a_write_with_force_unit_access_is_complete_in_the_file;
+    "a_file_that_is_cut_gives_errors_where_it_is_missing" => a_file_that_is_cut;
+    "many_requests_at_a_time_arrive_each_at_its_place" => many_requests_at_a_time;
+}
 
 fn main() -> ExitCode {
     harness::machine::main(TESTS, |test| {
@@ -42,6 +42,39 @@ fn main() -> ExitCode {
             }),
         )
     })
+}
+
+/// Runs `test` with disks that are served so, on a host that can.
+fn through_io_uring(test: fn()) {
+    ubd::config("=io_uring").expect("a word that is known");
+    test();
+}
+
+/// Rings that this process has.
+fn rings() -> usize {
+    let open = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    let targets = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+    let inodes = targets.filter(|target| target.as_os_str() == "anon_inode:[io_uring]");
+    // The I/O thread watches each through a second descriptor.
+    inodes.count() / 2
+}
+
+fn which_disks_have_rings() {
+    for name in ["plain", "back", "thrown"] {
+        image(name);
+    }
+    ubd::config("a=plain").expect("it is added");
+    assert_eq!(rings(), 0, "nobody has asked for one");
+    ubd::remove(0).expect("it is removed");
+    ubd::config("=io_uring").expect("a word that is known");
+    ubd::config("a=plain").expect("it is added");
+    assert_eq!(rings(), 1, "this host has io_uring, or this test says nothing");
+    ubd::config("b=cow,back").expect("it is added");
+    ubd::config("=throwaway").expect("from now on");
+    ubd::config("c=thrown").expect("it is added");
+    assert_eq!(rings(), 1);
+    ubd::remove(0).expect("it is removed");
+    assert_eq!(rings(), 0);
 }
 
 /// An image of 1 MiB of sevens in the working directory.
@@ -230,4 +263,67 @@ fn a_write_with_force_unit_access_is_complete_in_the_file() {
     batch.write_with(512, vec![9; 512], BioFlags::FUA);
     batch.wait_all().expect("it writes");
     assert_eq!(bitmap(), 3);
+}
+
+fn a_file_that_is_cut() {
+    let file = File::options().write(true).open(image("cut")).expect("the image");
+    ubd::config("a=cut").expect("it is added");
+    let device = device(0);
+    file.set_len(8192 + 512).expect("it is cut");
+    let mut data = [1; 4096];
+    device.read(4096, &mut data).expect("what is there is read");
+    assert_eq!(data, [7; 4096]);
+    // What the caller finds in the host's memory ends inside the request, and what comes after is missing.
+    assert_eq!(device.read(8192, &mut data), Err(Errno::EIO));
+    assert_eq!(device.read(65536, &mut data), Err(Errno::EIO));
+    assert_eq!(device.write(65536, &data), Err(Errno::EIO));
+    assert_eq!(
+        file.metadata().expect("the file").len(),
+        8192 + 512,
+        "no hole of zeros is made"
+    );
+}
+
+/// More than a ring or the pool takes at a time, in all lengths, with flushes in between.
+fn many_requests_at_a_time() {
+    const SECTORS: u64 = 64 << 11;
+    fs::write("many", []).expect("an image");
+    let file = File::options().write(true).open("many").expect("the image");
+    file.set_len(SECTORS * 512).expect("its length");
+    ubd::config("a=many").expect("it is added");
+    let device = device(0);
+    let mut model = vec![0; (SECTORS * 512) as usize];
+    let mut seed = 1_u64;
+    let mut random = move |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for round in 0..8 {
+        let mut batch = device.batch();
+        // Ranges of one batch have no order, so they do not overlap.
+        let mut at = random(64);
+        while at < SECTORS {
+            let most = if random(8) == 0 { 1500 } else { 24 };
+            let len = (1 + random(most)).min(SECTORS - at);
+            let data: Vec<u8> = (0..len * 512).map(|i| (i / 512 + at + round) as u8).collect();
+            model[(at * 512) as usize..][..data.len()].copy_from_slice(&data);
+            let flags = if random(50) == 0 {
+                BioFlags::FUA
+            } else {
+                BioFlags::empty()
+            };
+            batch.write_with(at * 512, data, flags);
+            at += len + random(2000);
+        }
+        batch.wait_all().expect("all is written");
+        device.flush().expect("it flushes");
+        assert!(fs::read("many").expect("the image") == model, "round {round}");
+    }
+    let mut seen = vec![1; model.len()];
+    for (index, piece) in seen.chunks_mut(777 << 9).enumerate() {
+        device.read((index * (777 << 9)) as u64, piece).expect("it reads");
+    }
+    assert!(seen == model);
 }

@@ -25,7 +25,8 @@ const USAGE: &str = "usage: cargo xtask <task>
   judge stress    runs stress-ng's stressors in a guest, two seconds each
   bench [ROW]     measures system calls, faults, mappings, processes and files natively, in our guests and, if installed, in UML's;
                   also the time of a boot and the kernel's memory
-  bench disk      the same for an ext4 image: sequential, random, many small files, fsync; natively on a loop device
+  bench disk      the same for an ext4 image: sequential, random, many small files, fsync; natively on a loop device,
+                  in our guests with a pool of threads and with io_uring
 ";
 
 fn main() -> ExitCode {

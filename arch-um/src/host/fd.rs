@@ -209,15 +209,16 @@ pub fn kind(fd: BorrowedFd<'_>) -> Result<(Kind, (u64, u64)), Errno> {
     Ok((kind, (stat.st_dev, stat.st_ino)))
 }
 
-/// Opens the pipe or terminal behind `fd` anew, with the same access, so that calls do not wait and others that share `fd`'s open file
-/// (the shell) do not notice.
+/// Opens the file, pipe or terminal behind `fd` anew, with the same access: locks and modes of the two are not one another's. So calls on a pipe need
+/// not wait and others that share `fd`'s open file (the shell) do not notice.
 ///
 /// # Errors
 /// The host's: `EACCES` for a terminal of somebody else, `ENOENT` without /proc, `ENXIO` for sockets.
-pub fn reopen_nonblocking(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let access = status_flags(fd)? & libc::O_ACCMODE;
+pub fn reopen(fd: BorrowedFd<'_>, blocking: Blocking) -> Result<OwnedFd, Errno> {
+    let kept = status_flags(fd)? & (libc::O_ACCMODE | libc::O_SYNC | libc::O_DSYNC);
     let path = crate::host::sys::cstring(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_bytes())?;
-    let flags = access | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let wait = if blocking == Blocking::No { libc::O_NONBLOCK } else { 0 };
+    let flags = kept | wait | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: a C string and numbers.
     retry_owned(|| unsafe { libc::open(path.as_ptr(), flags) })
 }

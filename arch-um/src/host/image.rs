@@ -2,16 +2,17 @@
 //!
 //! Every call moves all bytes or reports why not: short transfers are continued where they stopped. A file that somebody cuts while we
 //! have it open gives `EIO` where its bytes are missing, never zeros in their place. Neighbours: `ubd` builds disks of it, [`super::lock`] keeps
-//! other instances away.
+//! other instances away, [`super::ring`] does the same without a thread for each call.
 
 use std::ffi::CString;
 use std::fs::{File, Metadata};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::fd::{self, Blocking};
 use super::file_io::{self, IoFlags};
 use super::lock::{self, LockKind};
 use crate::errno::Errno;
@@ -54,6 +55,16 @@ pub enum Durability {
     Stable,
 }
 
+impl Durability {
+    /// What the host's calls take.
+    pub(super) fn flags(self) -> IoFlags {
+        match self {
+            Self::Cached => IoFlags::empty(),
+            Self::Stable => IoFlags::DSYNC,
+        }
+    }
+}
+
 /// Whether a read was answered from the host's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cached {
@@ -77,6 +88,11 @@ pub struct Image {
     /// The cut has been reported.
     cut: AtomicBool,
 }
+
+/// What `fallocate(2)` does to a discarded range.
+pub(super) const PUNCH_HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+/// And to a zeroed one.
+pub(super) const ZERO_RANGE: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
 
 fn host(error: std::io::Error) -> Errno {
     Errno::from_host(error.raw_os_error().unwrap_or(libc::EIO))
@@ -252,8 +268,8 @@ impl Image {
         while done < data.len() {
             let at = offset + done as u64;
             match file_io::read_at(self.file.as_fd(), &mut data[done..], at, IoFlags::empty())? {
-                0 if at < self.least_len.load(Ordering::Relaxed) => return Err(self.was_cut()),
                 0 => {
+                    self.ends_at(at)?;
                     data[done..].fill(0);
                     break;
                 }
@@ -278,13 +294,8 @@ impl Image {
     /// The host's: `ENOSPC`, `EIO`, `EFBIG`; part of the data may have been written. `EIO` too for a file that was cut: a write behind the
     /// cut would turn all that is missing before it into zeros.
     pub fn write(&self, offset: u64, data: &[u8], durability: Durability) -> Result<(), Errno> {
-        if !self.block_device && self.len()? < self.least_len.load(Ordering::Relaxed) {
-            return Err(self.was_cut());
-        }
-        let flags = match durability {
-            Durability::Cached => IoFlags::empty(),
-            Durability::Stable => IoFlags::DSYNC,
-        };
+        self.takes_writes()?;
+        let flags = durability.flags();
         let mut done = 0;
         while done < data.len() {
             match file_io::write_at(self.file.as_fd(), &data[done..], offset + done as u64, flags)? {
@@ -292,7 +303,7 @@ impl Image {
                 count => done += count,
             }
         }
-        self.least_len.fetch_max(offset + done as u64, Ordering::Relaxed);
+        self.wrote_up_to(offset + done as u64);
         Ok(())
     }
 
@@ -309,8 +320,7 @@ impl Image {
     /// # Errors
     /// `EOPNOTSUPP` where the host's file system cannot.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        file_io::fallocate(self.file.as_fd(), mode as u32, offset, len)
+        file_io::fallocate(self.file.as_fd(), PUNCH_HOLE as u32, offset, len)
     }
 
     /// Makes a range read as zeros.
@@ -318,8 +328,42 @@ impl Image {
     /// # Errors
     /// `EOPNOTSUPP` where the host's file system cannot.
     pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
-        file_io::fallocate(self.file.as_fd(), mode as u32, offset, len)
+        file_io::fallocate(self.file.as_fd(), ZERO_RANGE as u32, offset, len)
+    }
+
+    /// The file opened once more, without the lock.
+    ///
+    /// # Errors
+    /// The host's: `ENOENT` without /proc.
+    pub(super) fn open_again(&self) -> Result<OwnedFd, Errno> {
+        fd::reopen(self.file.as_fd(), Blocking::Yes)
+    }
+
+    /// A read found the end of the file at `at`: what follows is zeros.
+    ///
+    /// # Errors
+    /// `EIO` where the file was cut.
+    pub(super) fn ends_at(&self, at: u64) -> Result<(), Errno> {
+        if at < self.least_len.load(Ordering::Relaxed) {
+            return Err(self.was_cut());
+        }
+        Ok(())
+    }
+
+    /// Asked before each write.
+    ///
+    /// # Errors
+    /// `EIO` for a file that was cut; the host's.
+    pub(super) fn takes_writes(&self) -> Result<(), Errno> {
+        if !self.block_device && self.len()? < self.least_len.load(Ordering::Relaxed) {
+            return Err(self.was_cut());
+        }
+        Ok(())
+    }
+
+    /// Told after each write: bytes up to `end` are there.
+    pub(super) fn wrote_up_to(&self, end: u64) {
+        self.least_len.fetch_max(end, Ordering::Relaxed);
     }
 
     /// Says once that the file is shorter than it was.

@@ -12,6 +12,7 @@ pub mod mem;
 mod name;
 pub mod process;
 pub mod random;
+pub mod ring;
 pub mod statx;
 pub(crate) mod sys;
 pub mod tty;

@@ -7,6 +7,7 @@ mod exits;
 mod io;
 mod locks;
 mod measure;
+mod ring;
 mod threads;
 
 use std::io::Read;
@@ -113,7 +114,7 @@ fn judge(test: &Test) -> Result<Duration, String> {
 }
 
 fn main() -> ExitCode {
-    let all = [threads::TESTS, locks::TESTS, io::TESTS, exits::TESTS];
+    let all = [threads::TESTS, locks::TESTS, io::TESTS, ring::TESTS, exits::TESTS];
     let all = || all.iter().flat_map(|tests| tests.iter());
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, name] = args.as_slice()

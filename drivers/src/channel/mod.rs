@@ -132,7 +132,7 @@ impl Endpoint {
     fn over(given: OwnedFd, text: String) -> Result<Self, Errno> {
         let (kind, identity) = fd::kind(given.as_fd())?;
         let anew = match kind {
-            Kind::Terminal | Kind::Pipe => fd::reopen_nonblocking(given.as_fd()).ok(),
+            Kind::Terminal | Kind::Pipe => fd::reopen(given.as_fd(), Blocking::No).ok(),
             _ => None,
         };
         let blocking = if anew.is_some() { Blocking::No } else { Blocking::Yes };

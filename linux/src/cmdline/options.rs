@@ -244,7 +244,9 @@ pub const OPTIONS: &[SetupOption] = &[
                Flags: r read-only, s written to the host's disk at once, c shared with other instances (not locked),\n    \
                d data (never taken for a COW file), t no trim.\n\n\
                ubd=sync\n    Every disk is written to the host's disk at once, as with flag s.\n\n\
-               ubd=throwaway[,<n>...]\n    What is written to the disks (or to those named) is gone when the program ends; their files are only read.\n",
+               ubd=throwaway[,<n>...]\n    What is written to the disks (or to those named) is gone when the program ends; their files are only read.\n\n\
+               ubd=io_uring\n    Requests of plain disks go to the host's io_uring instead of a pool of threads; where the host has none, or\n    \
+               forbids it, the pool serves them.\n",
         handler: |setup, rest| {
             setup.ubd.push(rest.to_owned());
             Ok(Verdict::PassedOn)

@@ -1,5 +1,5 @@
 //! `cargo xtask bench disk`: an ext4 image under the work of a day, natively on a loop device (as root, where the host has one), in our guests
-//! and in UML's. Each gets a fresh image made by `mke2fs`.
+//! (the disk served by the pool of threads, and once by io_uring) and in UML's. Each gets a fresh image made by `mke2fs`.
 //!
 //! The row of `fsync` compares the native column with ours alone: UML completes a flush without any call to the host (none of 300 `fsync` of the guest
 //! becomes one, as `perf stat -e syscalls:sys_enter_fdatasync` shows), ours makes one `fdatasync` and one `RWF_DSYNC` write of each.
@@ -7,9 +7,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use harness::Linux;
 use harness::script::Scratch;
 
-use super::{Column, guest, machines, measure, print_table};
+use super::{Column, Machine, guest, machines, measure, print_table};
 
 /// Bytes of the image.
 const IMAGE: u64 = 1 << 30;
@@ -22,7 +23,15 @@ pub fn run() -> Result<(), String> {
         Ok(rows) => columns.push(Column::new("native", rows)),
         Err(error) => eprintln!("native: {error}"),
     }
-    for machine in machines() {
+    let mut machines = machines();
+    machines.insert(
+        1,
+        Machine {
+            title: "seccomp 1, io_uring",
+            command: Box::new(|| Linux::new().args(["seccomp=on", "ncpus=1", "ubd=io_uring"]).command()),
+        },
+    );
+    for machine in machines {
         let rows = with_image(|image| {
             measure(&program, |program, out, _| {
                 let mut command = (machine.command)();
