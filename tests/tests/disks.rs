@@ -252,3 +252,34 @@ m = mmap.mmap(fd, 8192); m[4090:4100] = b\"0123456789\"; print(os.pread(fd, 10, 
     assert_eq!(ran.output, "b'0123456789'\nb'01xy456789'\n");
     assert_eq!(&fs::read(&disk).expect("the image")[4090..4100], b"01xy456789");
 }
+
+#[test]
+fn advice_on_a_mapping_decides_what_its_faults_read_and_starts_reading() {
+    let scratch = Scratch::new();
+    let disk = image(&scratch, "disk", 64 * MIB);
+    let (ran, _) = with_disks(
+        &[ubda(&disk)],
+        "python3 -c 'import mmap, os, time
+m = mmap.mmap(os.open(\"/dev/ubda\", os.O_RDONLY), 64 << 20, prot=mmap.PROT_READ)
+def count():
+    seen = [-1, -2]
+    while seen[-1] != seen[-2]:  # what is read ahead is counted when it has come
+        time.sleep(0.05)
+        seen.append(int([l for l in open(\"/proc/diskstats\") if \" ubda \" in l][0].split()[5]))
+    return seen[-1]
+def sectors(act):
+    before = count(); act(); return count() - before
+M = 1 << 20
+m.madvise(mmap.MADV_RANDOM, 8 * M, 8 * M)
+print(sectors(lambda: [m[at * M + 40960] for at in (9, 12, 10)]))
+print(sectors(lambda: m[5 * M + 40960]))
+m.madvise(mmap.MADV_NORMAL, 8 * M, 8 * M)
+print(sectors(lambda: m[14 * M + 40960]))
+print(sectors(lambda: m.madvise(mmap.MADV_WILLNEED, 32 * M, M)))
+m.madvise(mmap.MADV_RANDOM, 32 * M, M)
+print(sectors(lambda: [m[at] for at in range(32 * M, 33 * M, 4096)][:0]))
+m.madvise(mmap.MADV_DONTNEED, 32 * M, M)
+print(sectors(lambda: [m[at] for at in range(32 * M, 33 * M, 4096)][:0]))'",
+    );
+    assert_eq!(ran.output, "24\n128\n128\n2048\n0\n0\n");
+}

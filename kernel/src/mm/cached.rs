@@ -17,6 +17,7 @@ use skas::{Access, AddressSpace, Backing, MapFlags, Prot, Share};
 use super::space::{Mm, MmState};
 use super::tree::Detached;
 use super::vma::{PAGE_SIZE, VmFlags, Vma, VmaBacking, page_align_down};
+use crate::page_cache::Pattern;
 use crate::vfs::file::{MapBacking, PageSource};
 use crate::{Errno, Result};
 
@@ -327,13 +328,18 @@ impl Mm {
                 state.allow_write(self.space(), &vma, source, page, access)?;
                 return Ok(());
             }
-            let window = state.window(&vma, page);
+            // Faults that come anywhere want nothing of what lies around them.
+            let window = match vma.pattern() {
+                Pattern::Random => page..page + PAGE_SIZE,
+                Pattern::Normal | Pattern::Sequential => state.window(&vma, page),
+            };
             (vma, window)
         };
+        let pattern = vma.pattern();
         let Some(source) = source_of(&vma) else { return Ok(()) };
         // Before the pages are filled: whoever would drop them from now on sees that they are mapped.
         register(source, self);
-        let valid = source.fill(vma.offset_of(window.start), vma.offset_of(window.end))?;
+        let valid = source.fill(vma.offset_of(window.start), vma.offset_of(window.end), pattern)?;
         if valid <= vma.offset_of(page) {
             return Err(Errno::ENXIO);
         }

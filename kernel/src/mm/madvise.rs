@@ -7,11 +7,12 @@ use core::ops::Range;
 use skas::Access;
 
 use super::space::{Mm, MmState};
-use super::vma::{PAGE_SIZE, VmFlags, Vma, VmaBacking, page_align_up};
+use super::vma::{MappedFile, PAGE_SIZE, VmFlags, Vma, VmaBacking, page_align_up};
 use crate::syscall::Context;
 use crate::task::{Capabilities, Task, pidfd, ptrace};
 use crate::user::UserPtr;
 use crate::vfs::fd_table::Fd;
+use crate::vfs::file::Advice;
 use crate::{Errno, Result};
 
 /// `MADV_*`.
@@ -81,6 +82,8 @@ enum Later {
     Remove(VmaBacking, Range<u64>),
     /// Bring these pages in.
     Populate(Range<u64>),
+    /// Start reading these bytes of a file.
+    ReadAhead(Arc<MappedFile>, Range<u64>),
 }
 
 impl Mm {
@@ -109,6 +112,10 @@ impl Mm {
             match step {
                 Later::Remove(backing, bytes) => punch(&backing, bytes)?,
                 Later::Populate(pages) => self.populate(pages, advice)?,
+                // A hint: what cannot be had now is found out by who touches it.
+                Later::ReadAhead(mapped, bytes) => {
+                    let _ = mapped.file.ops().advise(&mapped.file, bytes, Advice::WillNeed);
+                }
             }
         }
         drop(pieces);
@@ -160,6 +167,14 @@ impl MmState {
             advice::NORMAL => flags -= VmFlags::RANDOM | VmFlags::SEQUENTIAL,
             advice::RANDOM => flags = (flags - VmFlags::SEQUENTIAL) | VmFlags::RANDOM,
             advice::SEQUENTIAL => flags = (flags - VmFlags::RANDOM) | VmFlags::SEQUENTIAL,
+            // Anonymous memory is never out.
+            advice::WILLNEED => {
+                let VmaBacking::File(mapped) = &piece.backing else {
+                    return Ok(None);
+                };
+                let bytes = piece.offset..piece.offset + piece.len();
+                return Ok(Some(Later::ReadAhead(mapped.clone(), bytes)));
+            }
             advice::DONTFORK => flags |= VmFlags::DONT_FORK,
             advice::DOFORK => flags -= VmFlags::DONT_FORK,
             advice::HUGEPAGE => flags = (flags - VmFlags::NOHUGEPAGE) | VmFlags::HUGEPAGE,

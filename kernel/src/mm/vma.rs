@@ -8,6 +8,7 @@ use arch_um::host::mem::SharedMemory;
 use bitflags::bitflags;
 use skas::{Backing, Prot, Share};
 
+use crate::page_cache::Pattern;
 use crate::vfs::file::MapBacking;
 use crate::vfs::{File, Inode};
 
@@ -188,6 +189,17 @@ impl Vma {
     /// Private memory that the process may write: what `RLIMIT_DATA` counts.
     pub fn is_data(&self) -> bool {
         self.prot.contains(Prot::WRITE) && !self.flags.intersects(VmFlags::SHARED | VmFlags::GROWSDOWN)
+    }
+
+    /// How it is going to be touched (`MADV_RANDOM`, `MADV_SEQUENTIAL`).
+    pub fn pattern(&self) -> Pattern {
+        if self.flags.contains(VmFlags::RANDOM) {
+            Pattern::Random
+        } else if self.flags.contains(VmFlags::SEQUENTIAL) {
+            Pattern::Sequential
+        } else {
+            Pattern::Normal
+        }
     }
 
     /// The file's pages are mapped one by one.

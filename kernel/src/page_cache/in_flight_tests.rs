@@ -184,6 +184,30 @@ fn advice_reads_ahead_and_forgets() {
     assert_eq!(backing.waited.load(Ordering::Relaxed), 1);
 }
 
+/// What faults of a mapping start depends on what the program said of that mapping, not on others of the same file.
+#[test]
+fn faults_read_ahead_as_their_mapping_was_advised() {
+    let started = |pattern: Pattern, other: Option<Pattern>| {
+        let (backing, cache) = held(4096);
+        let fault = |page: u64, pattern| cache.fill(page * PAGE, (page + 16) * PAGE, pattern).expect("it fills");
+        for window in 0..12 {
+            fault(window * 16, pattern);
+            if let Some(other) = other {
+                fault(2048 + window * 16, other);
+            }
+            backing.arrive();
+        }
+        fault(192, pattern);
+        let ahead = backing.ahead.lock();
+        ahead.iter().map(|(_, len, _)| *len as u64 / PAGE).sum::<u64>()
+    };
+    let normal = started(Pattern::Normal, None);
+    assert!(normal > 0);
+    assert_eq!(started(Pattern::Random, None), 0);
+    assert_eq!(started(Pattern::Normal, Some(Pattern::Random)), normal);
+    assert!(started(Pattern::Sequential, None) > normal);
+}
+
 #[test]
 fn a_page_that_is_being_written_can_be_read() {
     let (_, cache) = held(8);

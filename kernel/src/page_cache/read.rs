@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 use arch_um::sync::Interruptible;
 
 use super::pages::{BUSY, Mark};
-use super::read_ahead::{Missing, ReadAhead};
+use super::read_ahead::{Missing, Pattern, ReadAhead};
 use super::{PAGE, PageCache, WINDOW, buffers, reclaim};
 use crate::io::Sink;
 use crate::vfs::file::Advice;
@@ -76,7 +76,7 @@ impl PageCache {
                 return Ok(done);
             }
             let pages = start / PAGE..(start + count).div_ceil(PAGE);
-            self.look_ahead(reader, pages.clone(), (start + left).div_ceil(PAGE));
+            self.look_ahead(reader, None, pages.clone(), (start + left).div_ceil(PAGE));
             let moved = match self.make_valid(pages) {
                 // What comes before the page that cannot be read can be.
                 Err(_) if step > PAGE => {
@@ -155,15 +155,15 @@ impl PageCache {
         Ok(())
     }
 
-    /// A reader is at the pages `read` of a request up to page `wanted`: what it will want next is started.
-    pub(super) fn look_ahead(&self, reader: &ReadAhead, read: Range<u64>, wanted: u64) {
+    /// A reader is at the pages `read` of a request up to page `wanted`: what it will want next is started. `said`: see [`ReadAhead::advance`].
+    pub(super) fn look_ahead(&self, reader: &ReadAhead, said: Option<Pattern>, read: Range<u64>, wanted: u64) {
         let missing = if self.pages.lock().any_missing(&read) {
             Missing::Yes
         } else {
             Missing::No
         };
         let most = self.read_ahead.load(Ordering::Relaxed) / PAGE * WINDOWS;
-        if let Some(window) = reader.advance(read.clone(), wanted, missing, most) {
+        if let Some(window) = reader.advance(said, read.clone(), wanted, missing, most) {
             // What is missing of the read itself is fetched by who waits for it, which is quicker where the host has it in memory.
             self.start(window.start.max(read.end)..window.end);
         }

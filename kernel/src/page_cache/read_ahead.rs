@@ -63,11 +63,18 @@ impl ReadAhead {
     }
 
     /// The pages `read` are read now, as part of a request up to page `wanted`; `missing`: not all of them are there. The pages to be started, which
-    /// may begin with those of `read`. `most`: the largest window.
-    pub(super) fn advance(&self, read: Range<u64>, wanted: u64, missing: Missing, most: u64) -> Option<Range<u64>> {
+    /// may begin with those of `read`. `most`: the largest window; `said`: what the program says of this read alone (`madvise(2)`), else of the reader.
+    pub(super) fn advance(
+        &self,
+        said: Option<Pattern>,
+        read: Range<u64>,
+        wanted: u64,
+        missing: Missing,
+        most: u64,
+    ) -> Option<Range<u64>> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let most = match state.pattern {
+        let most = match said.unwrap_or(state.pattern) {
             Pattern::Normal => most,
             Pattern::Sequential => most.saturating_mul(2),
             Pattern::Random => 0,
@@ -126,7 +133,7 @@ mod tests {
         for page in 0..100 {
             let missing = if page < arrived { Missing::No } else { Missing::Yes };
             assert!(page == 0 || missing == Missing::No, "page {page} was not read ahead");
-            if let Some(window) = ahead.advance(page..page + 1, page + 1, missing, MOST) {
+            if let Some(window) = ahead.advance(None, page..page + 1, page + 1, missing, MOST) {
                 arrived = window.end;
                 windows.push(window.end - window.start);
             }
@@ -138,25 +145,25 @@ mod tests {
     fn reads_here_and_there_start_nothing() {
         let ahead = ReadAhead::new();
         for page in [50, 7, 99, 3, 60] {
-            assert_eq!(ahead.advance(page..page + 1, page + 1, Missing::Yes, MOST), None);
+            assert_eq!(ahead.advance(None, page..page + 1, page + 1, Missing::Yes, MOST), None);
         }
-        assert!(ahead.advance(61..62, 62, Missing::Yes, MOST).is_some());
+        assert!(ahead.advance(None, 61..62, 62, Missing::Yes, MOST).is_some());
     }
 
     #[test]
     fn advice_is_taken() {
         let ahead = ReadAhead::new();
         ahead.set_pattern(Pattern::Random);
-        assert_eq!(ahead.advance(0..1, 1, Missing::Yes, MOST), None);
+        assert_eq!(ahead.advance(None, 0..1, 1, Missing::Yes, MOST), None);
         ahead.set_pattern(Pattern::Sequential);
-        assert_eq!(ahead.advance(1..200, 200, Missing::Yes, MOST), Some(1..264));
+        assert_eq!(ahead.advance(None, 1..200, 200, Missing::Yes, MOST), Some(1..264));
     }
 
     #[test]
     fn a_request_as_large_as_the_window_has_the_next_one_on_its_way() {
         let ahead = ReadAhead::new();
-        assert_eq!(ahead.advance(0..32, 256, Missing::Yes, MOST), Some(0..64));
-        assert_eq!(ahead.advance(32..64, 256, Missing::No, MOST), Some(64..96));
-        assert_eq!(ahead.advance(64..96, 256, Missing::No, MOST), Some(96..128));
+        assert_eq!(ahead.advance(None, 0..32, 256, Missing::Yes, MOST), Some(0..64));
+        assert_eq!(ahead.advance(None, 32..64, 256, Missing::No, MOST), Some(64..96));
+        assert_eq!(ahead.advance(None, 64..96, 256, Missing::No, MOST), Some(96..128));
     }
 }

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use arch_um::host::OwnedFd;
 
-use super::{PAGE, PageCache};
+use super::{PAGE, PageCache, Pattern};
 use crate::mm::cached;
 use crate::vfs::file::PageSource;
 use crate::{Errno, Result};
@@ -43,11 +43,14 @@ impl PageCache {
         self.storage.is_shared() && self.sources().iter().any(|(_, source)| cached::is_mapped(source))
     }
 
-    fn fill_pages(&self, start: u64, end: u64) -> Result<u64> {
+    fn fill_pages(&self, start: u64, end: u64, pattern: Pattern) -> Result<u64> {
         let end = end.min(self.len().next_multiple_of(PAGE));
         if start < end {
             let pages = start / PAGE..end / PAGE;
-            self.look_ahead(&self.reader, pages.clone(), pages.end);
+            // Who jumps about does not disturb those who do not.
+            if pattern != Pattern::Random {
+                self.look_ahead(&self.reader, Some(pattern), pages.clone(), pages.end);
+            }
             self.make_valid(pages)?;
         }
         Ok(end)
@@ -60,9 +63,9 @@ impl PageSource for PageCache {
         Ok((self.storage.fd().ok_or(Errno::ENODEV)?, 0))
     }
 
-    fn fill(&self, start: u64, end: u64) -> Result<u64> {
+    fn fill(&self, start: u64, end: u64, pattern: Pattern) -> Result<u64> {
         super::reclaim::balance();
-        self.fill_pages(start, end)
+        self.fill_pages(start, end, pattern)
     }
 
     fn dirtied(&self, start: u64, end: u64) {
@@ -85,12 +88,12 @@ impl PageSource for Window {
         Ok((self.cache.memory()?.0, self.base))
     }
 
-    fn fill(&self, start: u64, end: u64) -> Result<u64> {
+    fn fill(&self, start: u64, end: u64, pattern: Pattern) -> Result<u64> {
         let end = end.min(self.len.next_multiple_of(PAGE));
         if start >= end {
             return Ok(end);
         }
-        let filled = self.cache.fill(self.base + start, self.base + end)?;
+        let filled = self.cache.fill(self.base + start, self.base + end, pattern)?;
         Ok(filled.saturating_sub(self.base))
     }
 

@@ -147,8 +147,8 @@ pub trait PageSource: Send + Sync {
     /// The memory file and the offset of the file's byte 0 in it. `EMFILE`, `ENOMEM`: the host gives none.
     fn memory(&self) -> Result<(Arc<arch_um::host::OwnedFd>, u64)>;
     /// Makes the pages of `start..end` (bytes, page aligned) valid; returns how far they are valid. `EIO` from the disk; a range past the end
-    /// of file yields less than asked.
-    fn fill(&self, start: u64, end: u64) -> Result<u64>;
+    /// of file yields less than asked. `pattern`: what is known of the faults to come (`madvise(2)`).
+    fn fill(&self, start: u64, end: u64, pattern: Pattern) -> Result<u64>;
     /// A guest wrote through a shared mapping somewhere in this range: it is dirty now.
     fn dirtied(&self, start: u64, end: u64);
 }
