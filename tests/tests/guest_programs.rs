@@ -57,8 +57,28 @@ programs!(
     exec_forms,
     process,
     timers,
-    devices
+    devices,
+    leases
 );
+
+/// The break time belongs to the whole system, so the host is not asked: this is what Linux 6.18 says.
+#[test]
+fn a_lease_is_taken_from_a_holder_who_does_not_answer_also_on_tmpfs_and_ext4() {
+    let leases = workspace().join("target/guest/leases").display().to_string();
+    let forced = "fcntl(fd, F_SETLEASE, F_WRLCK): 0\na reader comes: SIGIO code 128\nwhose patience ends: exit 1\nforced to: read\n\
+        a writer comes: SIGIO code 128\nwhose patience ends: exit 1\nforced to: none\nfcntl(fd, F_SETLEASE, F_UNLCK): EAGAIN\n";
+    let native = natively(&leases).output;
+    let scratch = harness::script::Scratch::new();
+    let disk = tests::disk_files::image(&scratch, "disk", 16 << 20);
+    let made = natively(&format!("mke2fs -q -t ext4 {}", disk.display()));
+    assert_eq!(made.status, 0, "{}", made.output);
+    let linux = Linux::hostfs(Backend::Seccomp).arg(tests::disk_files::ubda(&disk));
+    let script = format!(
+        "{leases} forced; mount -t tmpfs none /tmp; {leases}; umount /tmp; mount -t ext4 /dev/ubda /tmp; {leases}"
+    );
+    let (ran, _) = in_guest_with(linux, &script);
+    assert_eq!(ran.output, format!("{forced}{native}{native}"));
+}
 
 /// What fits below 2 GiB runs there as well: every program but `mappings`, which reserves a terabyte.
 #[test]

@@ -99,8 +99,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("clone301", "namespaces"),
     ("clock_gettime03", "time namespaces"),
     ("pivot_root01", "namespaces"),
-    ("fcntl23", "leases"),
-    ("fcntl27", "leases"),
     ("fcntl38", "CONFIG_DNOTIFY is off"),
     ("fcntl39", "CONFIG_DNOTIFY is off"),
     ("fcntl40", "F_CREATED_QUERY"),

@@ -141,13 +141,15 @@ fn run() {
             events = file.ops().poll(&file, None);
         }
         let owner = link.owner.lock().clone();
-        tell(&owner, &link, events);
+        let (code, band) = code(link.end, events);
+        tell(&owner, link.fd, code, band.bits());
     }
 }
 
-fn tell(owner: &FileOwner, link: &Link, events: PollEvents) {
+/// Sends the owner of a file his signal; `code` and `band` are `si_code` and `si_band`, for who has asked for a signal that tells.
+pub(super) fn tell(owner: &FileOwner, fd: Fd, code: i32, band: u32) {
     let Some(cred) = &owner.cred else { return };
-    let info = |to: &Task| may_signal(cred, to).then(|| info(owner, link, events));
+    let info = |to: &Task| may_signal(cred, to).then(|| info(owner, fd, code, band));
     match owner.target {
         Target::Nobody => {}
         Target::Thread(pid) => {
@@ -183,18 +185,17 @@ fn may_signal(cred: &Cred, to: &Task) -> bool {
             .any(|uid| [theirs.suid, theirs.uid].contains(uid))
 }
 
-fn info(owner: &FileOwner, link: &Link, events: PollEvents) -> SigInfo {
+fn info(owner: &FileOwner, fd: Fd, code: i32, band: u32) -> SigInfo {
     let Some(signal) = Signal::new(owner.signal.into()) else {
         return SigInfo::kernel(Signal::IO);
     };
-    let (code, band) = code(link.end, events);
     SigInfo {
         signal,
         code,
         errno: 0,
         detail: SigDetail::Poll {
-            band: i64::from(band.bits()),
-            fd: link.fd.0,
+            band: i64::from(band),
+            fd: fd.0,
         },
     }
 }

@@ -289,11 +289,13 @@ pub fn open_files() -> usize {
     OPEN_FILES.load(Ordering::Relaxed)
 }
 
-/// What an open file claims of its inode (`ETXTBSY`).
+/// What an open file claims of its inode (`ETXTBSY`, leases).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// Nothing.
     None,
+    /// It only reads.
+    Read,
     /// It may write: the file cannot be run.
     Write,
     /// It is being run: the file cannot be opened for writing.
@@ -404,6 +406,11 @@ impl File {
         self.flags().contains(OpenFlags::NONBLOCK)
     }
 
+    /// What it has claimed of its inode.
+    pub fn claim(&self) -> Claim {
+        self.claim
+    }
+
     /// What may be done through it.
     pub fn access(&self) -> Access {
         self.access
@@ -461,6 +468,7 @@ impl Drop for File {
         if let Some(path) = &self.path {
             let inode = path.dentry.inode();
             super::lock::release_description(&**inode, self.id);
+            super::lease::release_description(&**inode, self.id);
             inode.state().release(self.claim);
         }
     }

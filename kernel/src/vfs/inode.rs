@@ -288,6 +288,8 @@ pub struct InodeState {
     slots: spin::Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
     /// How many writable opens (positive) or executions (negative) there are: `ETXTBSY`.
     pub writers: core::sync::atomic::AtomicI32,
+    /// How many opens there are that only read, executions among them.
+    readers: core::sync::atomic::AtomicI32,
 }
 
 impl InodeState {
@@ -310,10 +312,14 @@ impl InodeState {
             .find_map(|slot| slot.clone().downcast::<T>().ok())
     }
 
-    /// Announces a writer or an execution; [`release`](Self::release) takes it back. `ETXTBSY` when the other kind is there.
+    /// Announces an open; [`release`](Self::release) takes it back. `ETXTBSY` for a writer and an execution at a time.
     pub fn claim(&self, claim: Claim) -> Result<()> {
         let step = match claim {
             Claim::None => return Ok(()),
+            Claim::Read => {
+                self.readers.fetch_add(1, Ordering::SeqCst);
+                return Ok(());
+            }
             Claim::Write => 1,
             Claim::Execute => -1,
         };
@@ -324,16 +330,35 @@ impl InodeState {
                 count.checked_add(step)
             }
         };
-        let done = self.writers.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
-        done.map(|_| ()).map_err(|_| Errno::ETXTBSY)
+        let done = self.writers.fetch_update(Ordering::SeqCst, Ordering::Acquire, update);
+        done.map_err(|_| Errno::ETXTBSY)?;
+        if claim == Claim::Execute {
+            self.readers.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Whether `claim` is all that there is.
+    pub fn is_claimed_alone(&self, claim: Claim) -> bool {
+        let (writers, readers) = match claim {
+            Claim::None => (0, 0),
+            Claim::Read => (0, 1),
+            Claim::Write => (1, 0),
+            Claim::Execute => (-1, 1),
+        };
+        self.writers.load(Ordering::SeqCst) == writers && self.readers.load(Ordering::SeqCst) == readers
     }
 
     /// Takes a [`claim`](Self::claim) back.
     pub fn release(&self, claim: Claim) {
         match claim {
             Claim::None => 0,
+            Claim::Read => self.readers.fetch_sub(1, Ordering::AcqRel),
             Claim::Write => self.writers.fetch_sub(1, Ordering::AcqRel),
-            Claim::Execute => self.writers.fetch_add(1, Ordering::AcqRel),
+            Claim::Execute => {
+                self.readers.fetch_sub(1, Ordering::AcqRel);
+                self.writers.fetch_add(1, Ordering::AcqRel)
+            }
         };
     }
 

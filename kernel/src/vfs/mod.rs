@@ -24,6 +24,7 @@ pub mod file;
 pub mod fs_context;
 pub mod inode;
 pub mod ioctl;
+pub mod lease;
 pub mod limits;
 pub mod lock;
 pub mod mount;

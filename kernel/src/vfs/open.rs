@@ -9,6 +9,8 @@ use core::any::Any;
 use super::attr::{FileType, Mode, NewMode, SetAttr};
 use super::file::{Access, Claim, File, FileOps, OpenFlags, SeekKind};
 use super::inode::{Inode, NewNode};
+use super::lease;
+use super::lock::{LockKind, Patience};
 use super::path::Path;
 use super::permission::{self, May};
 use super::walk::{Last, NAME_MAX, WalkContext, WalkFlags, Walker};
@@ -191,13 +193,19 @@ fn finish(cx: Option<&Context>, walk: &WalkContext, path: Path, flags: OpenFlags
     if flags.contains(OpenFlags::NOATIME) && !permission::is_owner(&cred, &inode.metadata()?) {
         return Err(Errno::EPERM);
     }
-    let claim = if may.contains(May::WRITE) && kind == FileType::Regular {
-        Claim::Write
-    } else {
-        Claim::None
+    let claim = match kind {
+        FileType::Regular if may.contains(May::WRITE) => Claim::Write,
+        FileType::Regular if may.contains(May::READ) => Claim::Read,
+        _ => Claim::None,
     };
     inode.state().claim(claim)?;
-    let opened = open_inode(cx, &inode, kind, flags).and_then(|ops| {
+    let patience = if flags.contains(OpenFlags::NONBLOCK) {
+        Patience::Now
+    } else {
+        Patience::Wait
+    };
+    let opened = break_leases(&*inode, claim, patience).and_then(|()| {
+        let ops = open_inode(cx, &inode, kind, flags)?;
         if flags.contains(OpenFlags::TRUNC) && kind == FileType::Regular && made == Made::No {
             truncate(&*inode, &walk.cred)?;
         }
@@ -209,6 +217,15 @@ fn finish(cx: Option<&Context>, walk: &WalkContext, path: Path, flags: OpenFlags
             inode.state().release(claim);
             Err(error)
         }
+    }
+}
+
+/// Has those give way whose leases do not go with what was claimed.
+fn break_leases(inode: &dyn Inode, claim: Claim, patience: Patience) -> Result<()> {
+    match claim {
+        Claim::None => Ok(()),
+        Claim::Read | Claim::Execute => lease::break_for(inode, LockKind::Read, patience),
+        Claim::Write => lease::break_for(inode, LockKind::Write, patience),
     }
 }
 
@@ -282,7 +299,9 @@ pub fn open_exec_at(walk: &WalkContext, path: Path) -> Result<Arc<File>> {
     permission::path(&path, &walk.cred, May::EXEC)?;
     let inode = path.inode();
     inode.state().claim(Claim::Execute)?;
-    match inode.clone().open(OpenFlags::empty()) {
+    let opened =
+        break_leases(&*inode, Claim::Execute, Patience::Wait).and_then(|()| inode.clone().open(OpenFlags::empty()));
+    match opened {
         Ok(ops) => Ok(File::with_claim(
             ops,
             Some(path),

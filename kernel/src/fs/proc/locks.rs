@@ -1,4 +1,4 @@
-//! /proc/locks: the file locks that are held.
+//! /proc/locks: the file locks and leases that are held.
 //!
 //! Locks hang on inodes; the ones that can matter belong to files that some process has open, so those are asked.
 
@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::fs::pseudo::{Seq, Tree};
 use crate::task::table;
 use crate::vfs::Inode;
+use crate::vfs::lease::{Leases, Shown};
 use crate::vfs::lock::{END, FileLocks, LockKind, Owner, Record};
 use crate::{Result, seq};
 
@@ -22,7 +23,10 @@ fn open_inodes() -> Vec<Arc<dyn Inode>> {
         .into_iter()
         .filter_map(|process| process.any_thread()?.try_files());
     for (_, file, _) in tables.flat_map(|files| files.list()) {
-        let Some(inode) = file.inode().filter(|inode| inode.state().get::<FileLocks>().is_some()) else {
+        let has_any = |inode: &Arc<dyn Inode>| {
+            inode.state().get::<FileLocks>().is_some() || inode.state().get::<Leases>().is_some()
+        };
+        let Some(inode) = file.inode().filter(has_any) else {
             continue;
         };
         if !inodes.iter().any(|known| Arc::ptr_eq(known, &inode)) {
@@ -35,21 +39,30 @@ fn open_inodes() -> Vec<Arc<dyn Inode>> {
 fn show(out: &mut Seq) -> Result<()> {
     let mut number = 0;
     for inode in open_inodes() {
-        let (Some(locks), Ok(meta)) = (inode.state().get::<FileLocks>(), inode.metadata()) else {
-            continue;
-        };
-        for record in locks.records() {
+        let Ok(meta) = inode.metadata() else { continue };
+        let file = alloc::format!("{:02x}:{:02x}:{}", meta.dev.major, meta.dev.minor, meta.ino);
+        let leases = inode.state().get::<Leases>();
+        for lease in leases.iter().flat_map(|leases| leases.shown()) {
             number += 1;
-            let (major, minor) = (meta.dev.major, meta.dev.minor);
-            line(
-                number,
-                &record,
-                &alloc::format!("{major:02x}:{minor:02x}:{}", meta.ino),
-                out,
-            );
+            lease_line(number, lease, &file, out);
+        }
+        let locks = inode.state().get::<FileLocks>();
+        for record in locks.iter().flat_map(|locks| locks.records()) {
+            number += 1;
+            line(number, &record, &file, out);
         }
     }
     Ok(())
+}
+
+fn lease_line(number: u32, lease: Shown, file: &str, out: &mut Seq) {
+    let state = if lease.is_breaking { "BREAKING " } else { "ACTIVE   " };
+    let kind = match lease.kind {
+        None => "UNLCK",
+        Some(LockKind::Read) => "READ ",
+        Some(LockKind::Write) => "WRITE",
+    };
+    seq!(out, "{number}: LEASE  {state} {kind} {} {file} 0 EOF\n", lease.pid.0);
 }
 
 fn line(number: u32, record: &Record, file: &str, out: &mut Seq) {

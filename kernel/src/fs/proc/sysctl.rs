@@ -22,6 +22,7 @@ use crate::task::pid::PID_MAX;
 use crate::task::table;
 use crate::task::threads_max;
 use crate::version::{MACHINE, RELEASE, VERSION};
+use crate::vfs::lease;
 use crate::{Errno, Result, seq};
 
 const INT_MAX: i64 = i32::MAX as i64;
@@ -306,8 +307,6 @@ fn fs(tree: &Arc<Tree>) {
             ("protected_fifos", 1, 0, 2),
             ("protected_regular", 1, 0, 2),
             ("suid_dumpable", 0, 0, 2),
-            ("leases-enable", 1, 0, 1),
-            ("lease-break-time", 45, 0, INT_MAX),
             ("overflowuid", 65534, 0, 65535),
             ("overflowgid", 65534, 0, 65535),
             ("mount-max", 100_000, 1, INT_MAX),
@@ -315,6 +314,19 @@ fn fs(tree: &Arc<Tree>) {
             ("aio-max-nr", 65536, 0, INT_MAX),
         ],
     );
+    for (name, value, most) in [
+        ("leases-enable", &lease::ENABLED, 1),
+        ("lease-break-time", &lease::BREAK_TIME, INT_MAX),
+    ] {
+        let set = move |new| {
+            if !(0..=most).contains(&new) {
+                return Err(Errno::EINVAL);
+            }
+            value.store(new, Ordering::Relaxed);
+            Ok(())
+        };
+        owned(tree, name, move || value.load(Ordering::Relaxed), set);
+    }
     tree.text("file-nr", 0o444, |out| {
         seq!(out, "{}\t0\t{}\n", crate::vfs::file::open_files(), i64::MAX);
         Ok(())

@@ -11,6 +11,7 @@ use crate::user::UserPtr;
 use crate::vfs::fasync::{self, Target};
 use crate::vfs::fd_table::{CloseOnExec, Fd};
 use crate::vfs::file::{Access, File, OpenFlags};
+use crate::vfs::lease;
 use crate::vfs::lock::{self, END, LockKind, Owner, Patience, Record};
 use crate::vfs::pipe::PipeEnd;
 use crate::vfs::{FileType, permission};
@@ -153,10 +154,19 @@ pub fn sys_fcntl(cx: &Context, fd: Fd, cmd: u32, arg: u64) -> Result<usize> {
         }
         F_GETSIG => Ok(usize::from(file.owner().lock().signal)),
         F_SETLEASE => {
-            arch_um::stub!("fcntl(F_SETLEASE)");
-            Err(Errno::EINVAL)
+            let wanted = match i16::try_from(arg as i32) {
+                Ok(F_UNLCK) => None,
+                Ok(raw) => Some(kind(raw)?),
+                Err(_) => return Err(Errno::EINVAL),
+            };
+            lease::set(cx.task(), fd, &file, wanted)?;
+            Ok(0)
         }
-        F_GETLEASE => Ok(F_UNLCK as usize),
+        F_GETLEASE => Ok(match lease::get(&file) {
+            None => F_UNLCK,
+            Some(LockKind::Read) => F_RDLCK,
+            Some(LockKind::Write) => F_WRLCK,
+        } as usize),
         F_NOTIFY => {
             arch_um::stub!("fcntl(F_NOTIFY)");
             Err(Errno::EINVAL)
