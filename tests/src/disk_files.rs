@@ -56,6 +56,39 @@ pub fn image(scratch: &Scratch, name: &str, len: u64) -> PathBuf {
     path
 }
 
+/// Formats `disk`; `how` is what stands before the file in mke2fs's words.
+///
+/// # Panics
+/// When mke2fs does not want that.
+pub fn format(disk: &Path, how: &str) {
+    let made = natively(&format!("mke2fs -q -F {how} {}", disk.display()));
+    assert_eq!(made.status, 0, "{how}: {}", made.output);
+}
+
+/// A fresh file system on a fresh image of 64 MiB.
+pub fn formatted(scratch: &Scratch, name: &str, how: &str) -> PathBuf {
+    let disk = image(scratch, name, 64 * MIB);
+    format(&disk, how);
+    disk
+}
+
+/// Nothing in the image is to be mended.
+///
+/// # Panics
+/// When something is.
+pub fn assert_clean(disk: &Path, what: &str) {
+    let judged = natively(&format!("e2fsck -fn -E no_optimize_extents {}", disk.display()));
+    assert_eq!(judged.status, 0, "{what}: {}", judged.output);
+}
+
+/// What ran ended with status 0.
+///
+/// # Panics
+/// When it did not.
+pub fn succeeded(ran: &Ran, what: &str) {
+    assert_eq!(ran.status, 0, "{what}: {}", ran.output);
+}
+
 /// Runs `script` in a guest that has the disks `words` (`ubda=...`).
 pub fn with_disks(words: &[String], script: &str) -> (Ran, Outcome) {
     Engine::Pool.with_disks(words, script)

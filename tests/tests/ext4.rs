@@ -1,36 +1,12 @@
 //! Images with ext2, ext3 and ext4 in real guests: as root, in loop devices, between ours and real UML, after kills. `e2fsck` is the judge.
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 
-use harness::script::{Ran, Scratch, in_guest_with, natively};
+use harness::script::{Scratch, in_guest_with, natively};
 use harness::uml::in_uml;
 use harness::{Backend, Linux, is_root, workspace};
-use tests::disk_files::{MIB, holder, image, ubda, with_disks};
-
-/// Formats `disk`; `how` is what stands before the file in mke2fs's words.
-fn format(disk: &Path, how: &str) {
-    let made = natively(&format!("mke2fs -q -F {how} {}", disk.display()));
-    assert_eq!(made.status, 0, "{how}: {}", made.output);
-}
-
-/// A fresh file system on a fresh image of 64 MiB.
-fn formatted(scratch: &Scratch, name: &str, how: &str) -> std::path::PathBuf {
-    let disk = image(scratch, name, 64 * MIB);
-    format(&disk, how);
-    disk
-}
-
-/// Nothing in the image is to be mended.
-fn assert_clean(disk: &Path, what: &str) {
-    let judged = natively(&format!("e2fsck -fn -E no_optimize_extents {}", disk.display()));
-    assert_eq!(judged.status, 0, "{what}: {}", judged.output);
-}
-
-fn succeeded(ran: &Ran, what: &str) {
-    assert_eq!(ran.status, 0, "{what}: {}", ran.output);
-}
+use tests::disk_files::{MIB, assert_clean, format, formatted, holder, image, succeeded, ubda, with_disks};
 
 /// Makes `tree` in the working directory: folders, links, holes, times, owners, attributes, a file with many pieces. Works in any guest and natively.
 const MAKE_TREE: &str = "mkdir -p tree/a/b tree/many

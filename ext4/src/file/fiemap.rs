@@ -1,6 +1,7 @@
 //! `FS_IOC_FIEMAP`: where a file lies on its disk.
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use kernel::user::UserAddr;
 
@@ -17,7 +18,9 @@ const EXTENT: usize = 56;
 const SYNC: u32 = 1;
 const XATTR: u32 = 2;
 const CACHE: u32 = 4;
-/// The last extent of the file.
+/// Extents that a caller may have room for.
+const MOST: u32 = u32::MAX / EXTENT as u32;
+/// The last extent of the file or, as Linux has it, of the range that was asked for.
 const LAST: u32 = 1;
 /// Dirty data without a place.
 const UNKNOWN: u32 = 2;
@@ -37,30 +40,32 @@ pub(crate) struct Extent {
     pub flags: u32,
 }
 
+/// `EINVAL` for an empty range or room for more extents than there can be, `EFBIG` behind the largest file, `EBADR` for unknown flags, which go back.
 pub(super) fn run(inode: &Inode, arg: u64) -> Result<usize> {
     let mut head = [0; HEAD];
     UserAddr(arg).read(&mut head)?;
     let word = |at: usize| u64::from(get32(&head, at)) | u64::from(get32(&head, at + 4)) << 32;
-    let (start, len, flags, room) = (word(0), word(8), get32(&head, 16), get32(&head, 24) as usize);
+    let (start, len, flags, room) = (word(0), word(8), get32(&head, 16), get32(&head, 24));
+    if room > MOST {
+        return Err(Errno::EINVAL);
+    }
+    let end = inode.mappable(start, len)?;
     let known = SYNC | XATTR | CACHE;
     if flags & !known != 0 {
-        // The flags that are not known go back.
         put32(&mut head, 16, flags & !known);
         UserAddr(arg).write(&head)?;
         return Err(Errno::EBADR);
     }
-    if len == 0 {
-        return Err(Errno::EINVAL);
-    }
     if flags & SYNC != 0 && inode.fs.is_writable() {
         inode.write_out()?;
     }
+    let room = room as usize;
     let extents = if flags & XATTR != 0 {
         inode.attribute_extent()?.into_iter().collect()
     } else {
-        let room = if room == 0 { usize::MAX } else { room };
-        inode.extents(start, start.saturating_add(len), room)?
+        inode.extents(start, end, if room == 0 { usize::MAX } else { room })?
     };
+    put32(&mut head, 16, flags & SYNC);
     put32(&mut head, 20, extents.len() as u32);
     UserAddr(arg).write(&head)?;
     if room == 0 {
@@ -112,75 +117,82 @@ impl Inode {
         })
     }
 
-    /// The runs that touch the bytes `start..end`, at most `room` of them.
+    /// The end of the range `start..start + len` within what a map can hold.
+    fn mappable(&self, start: u64, len: u64) -> Result<u64> {
+        if len == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let most = map::most_blocks(&self.fs, self) * self.fs.block_size();
+        match start.cmp(&most) {
+            Ordering::Less => Ok(start.saturating_add(len).min(most)),
+            Ordering::Equal => Err(Errno::EINVAL),
+            Ordering::Greater => Err(Errno::EFBIG),
+        }
+    }
+
+    /// The runs of the bytes `start..end`, cut to the blocks that these touch; at most `room` of them.
     pub(crate) fn extents(&self, start: u64, end: u64, room: usize) -> Result<Vec<Extent>> {
         let size = self.fs.block_size();
         let mut out: Vec<Extent> = Vec::new();
         if self.has(Flags::INLINE_DATA) {
-            out.push(Extent {
-                logical: 0,
-                physical: self.table_byte()? + BLOCK_AT as u64,
-                len: self.len_now(),
-                flags: LAST | DATA_INLINE | NOT_ALIGNED,
-            });
+            let len = self.len_now();
+            if start < len {
+                out.push(Extent {
+                    logical: 0,
+                    physical: self.table_byte()? + BLOCK_AT as u64,
+                    len,
+                    flags: LAST | DATA_INLINE | NOT_ALIGNED,
+                });
+            }
             return Ok(out);
         }
-        let most = map::most_blocks(&self.fs, self);
-        let last = end.div_ceil(size).min(most);
+        let last = end.div_ceil(size);
         let meta = self.fs.meta.read();
         let mut at = start / size;
-        let mut more = false;
-        while at < most {
-            // Beyond the range only whether there is more matters.
-            let found = map::lookup(&self.fs, &meta, self, at, most - at)?;
-            let (kind, mut len) = (found.kind, found.len);
-            let mut extent = Extent {
-                logical: at * size,
-                physical: found.block * size,
-                len: len * size,
-                flags: if kind == Kind::Unwritten { UNWRITTEN } else { 0 },
+        while at < last {
+            let mut found = map::lookup(&self.fs, &meta, self, at, last - at)?;
+            let mut flags = match found.kind {
+                Kind::Unwritten => UNWRITTEN,
+                Kind::Written | Kind::Hole => 0,
             };
-            let mut is_there = kind != Kind::Hole;
-            if kind == Kind::Hole {
-                let gap = self.promise.lock().missing(at..at + len).first().cloned();
-                let promised = match gap {
-                    Some(gap) if gap.start > at => gap.start - at,
-                    Some(gap) => {
-                        len = gap.end - at;
-                        0
-                    }
-                    None => len,
+            let mut is_there = found.kind != Kind::Hole;
+            if found.kind == Kind::Hole {
+                let gap = self.promise.lock().missing(at..at + found.len).first().cloned();
+                (is_there, found.len) = match gap {
+                    Some(gap) if gap.start == at => (false, gap.end - at),
+                    Some(gap) => (true, gap.start - at),
+                    None => (true, found.len),
                 };
-                if promised > 0 {
-                    len = promised;
-                    extent.len = len * size;
-                    extent.flags = UNKNOWN | DELALLOC;
-                    is_there = true;
-                } else if at + len >= self.len_now().div_ceil(size) && found.len >= most - at {
-                    break;
-                }
+                flags = UNKNOWN | DELALLOC;
             }
             if is_there {
-                if at >= last || out.len() == room {
-                    more = true;
-                    break;
-                }
-                match out.last_mut() {
-                    Some(before)
-                        if before.flags == extent.flags
-                            && before.logical + before.len == extent.logical
-                            && (before.physical + before.len == extent.physical || extent.flags & UNKNOWN != 0) =>
-                    {
-                        before.len += extent.len;
-                    }
-                    _ => out.push(extent),
+                let fresh = Extent {
+                    logical: at * size,
+                    physical: if flags & UNKNOWN != 0 { 0 } else { found.block * size },
+                    len: found.len * size,
+                    flags,
+                };
+                let is_full = out.len() == room;
+                match out.last_mut().filter(|before| before.joins(&fresh)) {
+                    Some(before) => before.len += fresh.len,
+                    // There is more than fits: none of these is the last.
+                    None if is_full => return Ok(out),
+                    None => out.push(fresh),
                 }
             }
-            at += len;
+            at += found.len;
         }
-        if !more && let Some(extent) = out.last_mut() {
+        if let Some(extent) = out.last_mut() {
             extent.flags |= LAST;
         }
         Ok(out)
+    }
+}
+
+impl Extent {
+    /// Whether `next` only continues this.
+    fn joins(&self, next: &Self) -> bool {
+        let follows = self.physical + self.len == next.physical || next.flags & UNKNOWN != 0;
+        self.flags == next.flags && self.logical + self.len == next.logical && follows
     }
 }

@@ -1,7 +1,7 @@
 //! `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR`: flags under their common names, and the project that a file belongs to.
 
 use kernel::user::UserAddr;
-use kernel::vfs::FileType;
+use kernel::vfs::{FileType, Timespec};
 
 use super::ioctl::{May, set_flags};
 use crate::inode::Inode;
@@ -17,6 +17,10 @@ const LEN: usize = 28;
 const PROJECT: usize = 12;
 /// Where the i_projid field ends in an inode.
 const PROJECT_END: usize = 0xa0;
+
+/// Hints about the size of extents, of a file and for the files in a directory: ext4 has neither.
+const EXTENT_SIZE: u32 = 0x800;
+const EXTENT_SIZE_INHERIT: u32 = 0x1000;
 
 /// Each common flag and ours.
 const FLAGS: [(u32, Flags); 6] = [
@@ -50,45 +54,50 @@ pub(super) fn set(inode: &Inode, arg: u64, may: May) -> Result<usize> {
 }
 
 impl Inode {
-    /// Sets what [`get`] shows. `EOPNOTSUPP` for flags that ext4 does not have, and for a project where there are none.
+    /// Sets what [`get`] shows: the flags first, and they stay when the project cannot be. Flags that ext4 does not have are not looked at.
+    ///
+    /// # Errors
+    /// `EINVAL` for no project's number and for hints that a file of this kind cannot have, `EOPNOTSUPP` for a project where there are none.
     pub(crate) fn set_project_and_flags(&self, project: u32, common: u32, may: May) -> Result<()> {
-        let known: u32 = FLAGS.iter().map(|(bit, _)| bit).sum();
-        if common & !known != 0 {
-            return Err(Errno::EOPNOTSUPP);
+        let is_alien = match self.kind {
+            FileType::Regular => common & EXTENT_SIZE_INHERIT != 0,
+            FileType::Directory => common & EXTENT_SIZE != 0,
+            _ => common & (EXTENT_SIZE | EXTENT_SIZE_INHERIT) != 0,
+        };
+        if project == u32::MAX || is_alien {
+            return Err(Errno::EINVAL);
         }
-        let mut wanted = self.core.lock().flags & Flags::from_bits_retain(USER_MODIFIABLE);
+        let (before, extra_isize) = {
+            let core = self.core.lock();
+            (core.flags, core.extra_isize)
+        };
+        let mut wanted = before & Flags::from_bits_retain(USER_MODIFIABLE);
         for (bit, flag) in FLAGS {
             wanted.set(flag, common & bit != 0);
         }
-        if wanted.contains(Flags::PROJINHERIT) && self.kind != FileType::Directory {
-            return Err(Errno::EINVAL);
-        }
-        self.require_project(project)?;
-        set_flags(self, wanted.bits(), may)?;
-        if self.core.lock().project == project {
-            return Ok(());
-        }
-        let mut tx = Tx::begin(&self.fs, 2)?;
-        self.core.lock().project = project;
-        tx.write_inode(self)
-    }
-
-    fn require_project(&self, project: u32) -> Result<()> {
-        let (now, extra_isize) = {
-            let core = self.core.lock();
-            (core.project, core.extra_isize)
-        };
-        if project == now {
-            return Ok(());
-        }
         let geometry = &self.fs.geometry;
-        if !geometry.ro_compat.contains(RoCompat::PROJECT) || geometry.inode_size as usize <= OLD_SIZE {
+        let has_projects = geometry.ro_compat.contains(RoCompat::PROJECT);
+        let moves = project != self.core.lock().project;
+        if (before & wanted).contains(Flags::IMMUTABLE) && has_projects && moves {
+            return Err(Errno::EPERM);
+        }
+        set_flags(self, wanted.bits(), may)?;
+        if !moves {
+            return Ok(());
+        }
+        if !has_projects || geometry.inode_size as usize <= OLD_SIZE {
             return Err(Errno::EOPNOTSUPP);
         }
         if OLD_SIZE + usize::from(extra_isize) < PROJECT_END {
             return Err(Errno::EOVERFLOW);
         }
-        Ok(())
+        let mut tx = Tx::begin(&self.fs, 2)?;
+        {
+            let mut core = self.core.lock();
+            core.project = project;
+            core.ctime = Timespec::now();
+        }
+        tx.write_inode(self)
     }
 
     /// `EXDEV` for a name in a directory whose files belong to another project.

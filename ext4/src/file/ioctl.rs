@@ -9,7 +9,7 @@ use kernel::vfs::ioctl::FS_IOC_FIEMAP;
 use kernel::vfs::{File, FileType};
 
 use crate::inode::Inode;
-use crate::layout::inode::{Flags, USER_MODIFIABLE, USER_VISIBLE};
+use crate::layout::inode::{DIRECTORY_ONLY, Flags, OF_ALL, USER_MODIFIABLE, USER_VISIBLE};
 use crate::transaction::Tx;
 use crate::{Errno, Result};
 
@@ -77,14 +77,19 @@ fn require_changer(inode: &Inode, cx: &Context, file: &File) -> Result<May> {
     })
 }
 
-/// `chattr`: what may change changes, the rest must stay. `EOPNOTSUPP` for what this file system cannot switch.
+/// `chattr`: what may change changes, the rest must stay. `EOPNOTSUPP` for what this file system, or a file of this kind, cannot have.
 pub(crate) fn set_flags(inode: &Inode, wanted: u32, may: May) -> Result<()> {
     if wanted & !USER_VISIBLE != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
-    let mut wanted = Flags::from_bits_retain(wanted & USER_MODIFIABLE);
-    if inode.kind != FileType::Directory {
-        wanted -= Flags::DIRSYNC | Flags::TOPDIR;
+    let wanted = Flags::from_bits_retain(wanted & USER_MODIFIABLE);
+    let alien = match inode.kind {
+        FileType::Directory => Flags::empty(),
+        FileType::Regular => wanted & DIRECTORY_ONLY,
+        _ => wanted - OF_ALL,
+    };
+    if !alien.is_empty() {
+        return Err(Errno::EOPNOTSUPP);
     }
     let changed = (inode.core.lock().flags ^ wanted) & Flags::from_bits_retain(USER_MODIFIABLE);
     if changed.intersects(Flags::IMMUTABLE | Flags::APPEND) && may.bind == Allowed::No
@@ -94,6 +99,10 @@ pub(crate) fn set_flags(inode: &Inode, wanted: u32, may: May) -> Result<()> {
     }
     if changed.intersects(Flags::EXTENTS | Flags::CASEFOLD) {
         return Err(Errno::EOPNOTSUPP);
+    }
+    // Nothing else changes on a file that is immutable and stays so.
+    if wanted.contains(Flags::IMMUTABLE) && !changed.contains(Flags::IMMUTABLE) && !changed.is_empty() {
+        return Err(Errno::EPERM);
     }
     let _data = inode.data.write();
     if changed.contains(Flags::JOURNAL_DATA) && inode.kind == FileType::Regular && inode.fs.has_journal {

@@ -35,7 +35,7 @@ impl Inode {
                 _ => DevT::default(),
             },
             size,
-            blksize: self.fs.geometry.block_size.max(4096),
+            blksize: self.fs.geometry.block_size,
             blocks: core.sectors + promised + inline,
             atime: core.atime,
             mtime: core.mtime,

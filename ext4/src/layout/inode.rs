@@ -38,6 +38,13 @@ bitflags! {
 pub(crate) const USER_VISIBLE: u32 = 0x725b_dfff;
 /// Flags that a program may change.
 pub(crate) const USER_MODIFIABLE: u32 = 0x604b_c0ff & !0x0200_0000;
+/// Flags that mean something for a directory alone.
+pub(crate) const DIRECTORY_ONLY: Flags = Flags::DIRSYNC
+    .union(Flags::TOPDIR)
+    .union(Flags::CASEFOLD)
+    .union(Flags::PROJINHERIT);
+/// Flags that anything else but a file or directory may have.
+pub(crate) const OF_ALL: Flags = Flags::NODUMP.union(Flags::NOATIME);
 /// Flags that a new file takes from its directory.
 pub(crate) const INHERITED: Flags = Flags::from_bits_retain(
     0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80 | 0x400 | 0x4000 | 0x8000 | 0x10000 | 0x2000_0000,

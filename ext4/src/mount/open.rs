@@ -282,11 +282,16 @@ impl Ext4 {
             return Ok(());
         }
         let written = self.write_all();
+        // What cannot be written may have stopped the journal: that is the error to tell.
+        written.and(self.commit_news())
+    }
+
+    fn commit_news(&self) -> Result<()> {
         let news = self.news();
         let mut tx = Tx::begin(self, 2)?;
         tx.change_super(|raw| news.store(raw))?;
         drop(tx);
-        written.and(self.journal.commit(self.journal.running()))
+        self.journal.commit(self.journal.running())
     }
 
     /// Where it was last mounted, for the super block (`tune2fs -l`).

@@ -1,9 +1,44 @@
 //! Damage is met: what programs see, what the super block keeps of it, and that nothing is written any more when `errors=` says so.
 
-use ext4::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ext4::device::BlockDevice;
+use ext4::{Errno, Result};
 use kernel::vfs::FileSystem;
 
-use crate::image::{Image, make, mkdir, refused, source};
+use crate::image::{Image, make, mkdir, mount, read_all, refused, source, write_at};
+
+/// What a file must begin with for [`Spoiled`] to refuse it.
+const REFUSED: &[u8] = b"not with this disk";
+
+/// A disk with bad places where such files would lie.
+struct Spoiled(Arc<dyn BlockDevice>, AtomicBool);
+
+impl BlockDevice for Spoiled {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read(&self, at: u64, data: &mut [u8]) -> Result<()> {
+        self.0.read(at, data)
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+        if data.starts_with(REFUSED) && self.1.load(Ordering::Relaxed) {
+            return Err(Errno::EIO);
+        }
+        self.0.write(at, data)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.0.flush()
+    }
+
+    fn write_zeroes(&self, at: u64, len: u64) -> Result<()> {
+        self.0.write_zeroes(at, len)
+    }
+}
 
 /// An image with a directory whose first block is nonsense.
 fn damaged(options: &str) -> Image {
@@ -94,4 +129,39 @@ fn a_remount_with_abort_stops_everything() {
     }
     image.repair();
     image.check();
+}
+
+#[test]
+fn data_that_cannot_be_written_stops_the_journal_with_data_err_abort_only() {
+    for (options, goes_on) in [("", true), ("data_err=ignore", true), ("data_err=abort", false)] {
+        let image = Image::new("ext4", "", 16);
+        let disk = Arc::new(Spoiled(image.device(), AtomicBool::new(true)));
+        let fs = mount("ext4", disk.clone(), options, false).unwrap();
+        assert_eq!(fs.fs.show_options().contains("data_err=abort"), !goes_on);
+        write_at(&make(&fs.root(), "kept"), 0, b"kept").unwrap();
+        fs.fs.sync().unwrap();
+        write_at(&make(&fs.root(), "file"), 0, REFUSED).unwrap();
+        assert_eq!(refused(fs.fs.sync()), Errno::EIO, "{options}");
+        if goes_on {
+            make(&fs.root(), "later");
+            disk.1.store(false, Ordering::Relaxed);
+            fs.fs.sync().unwrap();
+            drop(fs);
+        } else {
+            assert_eq!(refused(fs.root().unlink(b"kept")), Errno::EROFS);
+            assert!(fs.fs.show_options().ends_with(",emergency_ro"));
+            assert!(
+                image.dump().contains("First error err:          EIO"),
+                "{}",
+                image.dump()
+            );
+            // Nothing is left to be said.
+            fs.end().unwrap();
+            image.repair();
+        }
+        image.check();
+        let fs = image.mount();
+        assert_eq!(fs.at("later").is_ok(), goes_on, "{options}");
+        assert_eq!(read_all(&fs.at("kept").unwrap()), b"kept");
+    }
 }
