@@ -1,12 +1,14 @@
 //! Mounts: file system instances placed in the tree (`mount_namespaces(7)`).
 //!
-//! One tree for all tasks. [`Mount`]s hang on places of their parents; [`cross`] is what a walk asks at each mount point. The system calls are in
-//! `mount_calls` and `mount_api`, the option text in `mount_options`.
+//! One tree for all tasks. [`Mount`]s hang on places of their parents; [`cross`] is what a walk asks at each mount point. The base of the tree and what is placed in it
+//! by the kernel are in `place`, the lines of /proc/self/mounts in `listing`, the system calls in `vfs::calls`, the option text in `mount_options`.
 //!
 //! Lock order: [`change`] (sleeping, one change of the tree at a time), then the directory locks of walks, then `TABLE` (short; nothing is dropped
 //! under it).
 
-use alloc::string::String;
+mod listing;
+mod place;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -15,12 +17,15 @@ use arch_um::sync::{LockClass, Mutex, MutexGuard, SpinLock, WaitQueue, order};
 use bitflags::bitflags;
 use hashbrown::HashMap;
 
-use super::attr::DevT;
 use super::dentry::Dentry;
-use super::inode::{FileSystem, FsFlags, MountSource};
+use super::inode::{FileSystem, FsFlags};
 use super::path::Path;
 use super::super_block::SuperBlock;
 use crate::{Errno, Result};
+
+pub use listing::{MountInfo, mounts};
+pub(super) use place::check_place;
+pub use place::{mount_at, mount_new, mount_root, namespace_root, place};
 
 bitflags! {
     /// Flags of one mount, `mount(2)`'s numbers.
@@ -365,202 +370,4 @@ pub fn all() -> Vec<Arc<Mount>> {
 pub(super) fn is_busy(mount: &Arc<Mount>, held: usize) -> bool {
     // One in the list, one in the table of points.
     Arc::strong_count(mount) > held + 2
-}
-
-/// The topmost mount at the base of the tree: where a task without a root of its own starts. Makes the base (an empty `rootfs`) at first use.
-pub fn namespace_root() -> Path {
-    let mut path = Path::root_of(&base());
-    cross(&mut path);
-    path
-}
-
-fn base() -> Arc<Mount> {
-    let find = || with_table(|table| table.list.first().cloned());
-    if let Some(base) = find() {
-        return base;
-    }
-    let change = change();
-    if let Some(base) = find() {
-        return base;
-    }
-    let fs = crate::fs::tmpfs::rootfs();
-    let block = SuperBlock::of(fs, false);
-    let root = block.root().clone();
-    let mount = Mount::new(block, root, b"rootfs".to_vec(), MountFlags::empty());
-    mount.attached.store(true, Ordering::Release);
-    with_table(|table| table.list.push(mount.clone()));
-    drop(change);
-    mount
-}
-
-/// Mounts the root file system over the base of the tree, with relative access times as all mounts that ask for nothing else. Tasks made afterwards ([`super::fs_context::FsContext::initial`]) start there.
-///
-/// # Errors
-/// What the file system's type says.
-pub fn mount_root(kind: &'static str, source: &MountSource, flags: MountFlags) -> Result<Arc<Mount>> {
-    let at = namespace_root();
-    mount_new(kind, source, flags | MountFlags::RELATIME, &at)
-}
-
-/// The kernel's own mount of `kind` on `path`, resolved from the root with symlinks; the root may be read-only (devtmpfs on /dev).
-/// Access times are relative.
-///
-/// # Errors
-/// `ENODEV` for an unknown kind, `ENOENT`, `ENOTDIR` for the place, what the file system says.
-pub fn mount_at(kind: &str, source: &MountSource, flags: MountFlags, path: &[u8]) -> Result<Arc<Mount>> {
-    let walk = super::walk::WalkContext::kernel();
-    let at = super::walk::lookup(
-        &walk,
-        &walk.root,
-        path,
-        super::walk::WalkFlags::FOLLOW | super::walk::WalkFlags::DIRECTORY,
-    )?;
-    mount_new(kind, source, flags | MountFlags::RELATIME, &at)
-}
-
-/// Makes an instance of `kind` and mounts it on `at`.
-///
-/// # Errors
-/// As of [`mount_at`]; `EBUSY` where the same instance is what is topmost at `at`, and where another mount of it is read-only and this is not, or the reverse.
-pub fn mount_new(kind: &str, source: &MountSource, flags: MountFlags, at: &Path) -> Result<Arc<Mount>> {
-    let kind = super::registry::find(kind.as_bytes())?;
-    let block = SuperBlock::of(kind.mount(source)?, source.read_only);
-    if kind.flags().contains(FsFlags::NEEDS_DEVICE) && block.is_read_only() != source.read_only {
-        return Err(Errno::EBUSY);
-    }
-    let mut top = at.clone();
-    cross(&mut top);
-    if Arc::ptr_eq(&block, &top.mount.block) && Arc::ptr_eq(top.mount.root(), &top.dentry) {
-        return Err(Errno::EBUSY);
-    }
-    let root = block.root().clone();
-    let mount = Mount::new(block, root, source.source.clone(), flags);
-    place(&mount, at)?;
-    Ok(mount)
-}
-
-/// Places `mount` on what is topmost at `at`.
-///
-/// # Errors
-/// `ENOTDIR` when one is a directory and the other is not; `ENOENT` when the place was removed; `EINVAL` when it is in no tree.
-pub fn place(mount: &Arc<Mount>, at: &Path) -> Result<()> {
-    let change = change();
-    let mut at = at.clone();
-    cross(&mut at);
-    check_place(mount, &at)?;
-    change.attach(mount, &at);
-    drop(change);
-    mount.fs().placed(&at.text(&namespace_root()).0);
-    Ok(())
-}
-
-/// Whether `mount` may be placed on `at`.
-pub(super) fn check_place(mount: &Mount, at: &Path) -> Result<()> {
-    if !at.mount.is_attached() {
-        return Err(Errno::EINVAL);
-    }
-    if mount.root().is_dir() != at.dentry.is_dir() {
-        return Err(Errno::ENOTDIR);
-    }
-    if at.dentry.is_deleted() {
-        return Err(Errno::ENOENT);
-    }
-    Ok(())
-}
-
-/// One line of /proc/self/mountinfo, as data.
-#[derive(Clone, Debug)]
-pub struct MountInfo {
-    /// Mount number.
-    pub id: u32,
-    /// The number of the mount it hangs on (its own for the first).
-    pub parent: u32,
-    /// The instance's device number.
-    pub dev: DevT,
-    /// The place inside the instance that is shown (`/` for the whole).
-    pub root: Vec<u8>,
-    /// Where it hangs, as seen from the reader's root.
-    pub point: Vec<u8>,
-    /// Flags of the mount.
-    pub flags: MountFlags,
-    /// Whether the instance is read-only.
-    pub block_read_only: bool,
-    /// `ext4`, `tmpfs`, …
-    pub fs_type: &'static str,
-    /// What was named as the source.
-    pub source: Vec<u8>,
-    /// The file system's own options, a comma before each.
-    pub fs_options: String,
-}
-
-impl MountInfo {
-    /// The mount's options for /proc/self/mountinfo: `rw,nosuid,relatime`.
-    pub fn mount_options(&self) -> String {
-        let mut text = String::from(if self.flags.contains(MountFlags::READ_ONLY) {
-            "ro"
-        } else {
-            "rw"
-        });
-        push_flags(&mut text, self.flags);
-        text
-    }
-
-    /// The instance's options for /proc/self/mountinfo: `rw,size=4k`.
-    pub fn block_options(&self) -> String {
-        let mut text = String::from(if self.block_read_only { "ro" } else { "rw" });
-        text.push_str(&self.fs_options);
-        text
-    }
-
-    /// All of it in one, for /proc/mounts: `rw,nosuid,relatime,size=4k`.
-    pub fn all_options(&self) -> String {
-        let read_only = self.block_read_only || self.flags.contains(MountFlags::READ_ONLY);
-        let mut text = String::from(if read_only { "ro" } else { "rw" });
-        push_flags(&mut text, self.flags);
-        text.push_str(&self.fs_options);
-        text
-    }
-}
-
-fn push_flags(text: &mut String, flags: MountFlags) {
-    const NAMES: [(MountFlags, &str); 7] = [
-        (MountFlags::NOSUID, ",nosuid"),
-        (MountFlags::NODEV, ",nodev"),
-        (MountFlags::NOEXEC, ",noexec"),
-        (MountFlags::NOATIME, ",noatime"),
-        (MountFlags::NODIRATIME, ",nodiratime"),
-        (MountFlags::RELATIME, ",relatime"),
-        (MountFlags::NOSYMFOLLOW, ",nosymfollow"),
-    ];
-    for (flag, name) in NAMES {
-        if flags.contains(flag) {
-            text.push_str(name);
-        }
-    }
-}
-
-/// The mounts that someone with this root can reach, parents first: /proc/self/{mounts,mountinfo}.
-pub fn mounts(root: &Path) -> Vec<MountInfo> {
-    use super::path::Reach;
-    let mut infos = Vec::new();
-    for mount in all() {
-        let (point, reach) = Path::root_of(&mount).text(root);
-        if reach == Reach::Unreachable {
-            continue;
-        }
-        let shown = Path::root_of(&mount).text_within(mount.block().root());
-        infos.push(MountInfo {
-            id: mount.id(),
-            parent: mount.parent().map_or(mount.id(), |parent| parent.id()),
-            dev: mount.fs().dev(),
-            root: shown,
-            point,
-            flags: mount.flags(),
-            block_read_only: mount.block().is_read_only(),
-            fs_type: mount.fs().fs_type(),
-            source: mount.source().to_vec(),
-            fs_options: mount.fs().show_options(),
-        });
-    }
-    infos
 }
