@@ -251,7 +251,7 @@ table! {
     210 io_cancel => crate::sys::absent::sys_io_cancel, ();
     211 get_thread_area => crate::sys::absent::sys_get_thread_area, ();
     212 lookup_dcookie => crate::sys::absent::sys_lookup_dcookie, ();
-    213 epoll_create => crate::vfs::epoll::sys_epoll_create, (0);
+    213 epoll_create => crate::vfs::epoll::calls::sys_epoll_create, (0);
     214 epoll_ctl_old => crate::sys::absent::sys_epoll_ctl_old, ();
     215 epoll_wait_old => crate::sys::absent::sys_epoll_wait_old, ();
     216 remap_file_pages => crate::mm::mmap::sys_remap_file_pages, (0, 1, 2, 3, 4);
@@ -270,8 +270,8 @@ table! {
     229 clock_getres => crate::time::clock::sys_clock_getres, (0, 1);
     230 clock_nanosleep => crate::time::sleep::sys_clock_nanosleep, (0, 1, 2, 3);
     231 exit_group => crate::task::exit::sys_exit_group, (0);
-    232 epoll_wait => crate::vfs::epoll::sys_epoll_wait, (0, 1, 2, 3);
-    233 epoll_ctl => crate::vfs::epoll::sys_epoll_ctl, (0, 1, 2, 3);
+    232 epoll_wait => crate::vfs::epoll::calls::sys_epoll_wait, (0, 1, 2, 3);
+    233 epoll_ctl => crate::vfs::epoll::calls::sys_epoll_ctl, (0, 1, 2, 3);
     234 tgkill => crate::signal::kill::sys_tgkill, (0, 1, 2);
     235 utimes => crate::vfs::calls::attributes::sys_utimes, (0, 1);
     236 vserver => crate::sys::absent::sys_vserver, ();
@@ -319,7 +319,7 @@ table! {
     278 vmsplice => crate::vfs::calls::transfer::sys_vmsplice, (0, 1, 2, 3);
     279 move_pages => crate::sys::absent::sys_move_pages, ();
     280 utimensat => crate::vfs::calls::attributes::sys_utimensat, (0, 1, 2, 3);
-    281 epoll_pwait => crate::vfs::epoll::sys_epoll_pwait, (0, 1, 2, 3, 4, 5);
+    281 epoll_pwait => crate::vfs::epoll::calls::sys_epoll_pwait, (0, 1, 2, 3, 4, 5);
     282 signalfd => crate::signal::signalfd::sys_signalfd, (0, 1, 2);
     283 timerfd_create => crate::time::timerfd::sys_timerfd_create, (0, 1);
     284 eventfd => crate::vfs::eventfd::sys_eventfd, (0);
@@ -329,7 +329,7 @@ table! {
     288 accept4 => crate::socket::calls::sys_accept4, (0, 1, 2, 3);
     289 signalfd4 => crate::signal::signalfd::sys_signalfd4, (0, 1, 2, 3);
     290 eventfd2 => crate::vfs::eventfd::sys_eventfd2, (0, 1);
-    291 epoll_create1 => crate::vfs::epoll::sys_epoll_create1, (0);
+    291 epoll_create1 => crate::vfs::epoll::calls::sys_epoll_create1, (0);
     292 dup3 => crate::vfs::calls::descriptor::sys_dup3, (0, 1, 2);
     293 pipe2 => crate::vfs::calls::open::sys_pipe2, (0, 1);
     294 inotify_init1 => crate::vfs::calls::left_out::sys_inotify, ();
@@ -392,7 +392,7 @@ table! {
     438 pidfd_getfd => crate::task::pidfd::sys_pidfd_getfd, (0, 1, 2);
     439 faccessat2 => crate::vfs::calls::stat::sys_faccessat2, (0, 1, 2, 3);
     440 process_madvise => crate::mm::madvise::sys_process_madvise, (0, 1, 2, 3, 4);
-    441 epoll_pwait2 => crate::vfs::epoll::sys_epoll_pwait2, (0, 1, 2, 3, 4, 5);
+    441 epoll_pwait2 => crate::vfs::epoll::calls::sys_epoll_pwait2, (0, 1, 2, 3, 4, 5);
     442 mount_setattr => crate::vfs::calls::mount_api::sys_mount_setattr, (0, 1, 2, 3, 4);
     443 quotactl_fd => crate::sys::absent::sys_quotactl_fd, ();
     444 landlock_create_ruleset => crate::sys::absent::sys_landlock_create_ruleset, ();
