@@ -307,6 +307,7 @@ mod tests {
     use super::*;
     use crate::io::{SliceSink, SliceSource};
     use crate::task::Cred;
+    use crate::vfs::anon;
     use crate::vfs::file::{OpenFlags, WriteAt};
     use crate::vfs::pipe;
 
