@@ -244,8 +244,11 @@ impl Ext4 {
         })
     }
 
-    /// Whether the super block knows of errors.
+    /// Whether the super block knows of errors, or will.
     pub(crate) fn has_errors(&self) -> bool {
+        if self.errors.lock().count > 0 {
+            return true;
+        }
         let (block, at) = self.geometry.super_place();
         self.buffers
             .get(block)

@@ -22,6 +22,7 @@ use crate::mount::options::{DataMode, Options};
 use crate::space::blocks::Run;
 use crate::space::counters::Counters;
 use crate::space::groups::Group;
+use crate::space::system::System;
 use crate::{Errno, Result};
 
 /// All metadata in memory. Outside of [`order::JOURNAL`] although it is taken inside a handle: a handle is no lock, and its calls are made under this.
@@ -45,9 +46,7 @@ pub struct Ext4 {
     pub(crate) dev: DevT,
     pub(crate) device: Arc<Tracked>,
     pub(crate) geometry: Geometry,
-    pub(crate) zones: Vec<(u64, u64)>,
-    /// First block of each group's inode table.
-    pub(crate) tables: Vec<u64>,
+    pub(crate) system: System,
     pub(crate) buffers: Arc<BufferCache>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) has_journal: bool,
@@ -72,6 +71,8 @@ pub struct Ext4 {
     pub(crate) ending: AtomicBool,
     pub(crate) unmounted: AtomicBool,
     pub(crate) generation: AtomicU32,
+    /// It is growing.
+    pub(crate) resizing: AtomicBool,
     /// Files with a page cache, oldest use first.
     pub(crate) cached: SpinLock<Vec<Weak<Inode>>>,
 }
@@ -118,6 +119,8 @@ impl Ext4 {
         let blocks = parts.groups.iter().map(|group| u64::from(group.desc.free_blocks)).sum();
         let inodes = parts.groups.iter().map(|group| group.desc.free_inodes).sum();
         counters.set(blocks, inodes);
+        let tables = parts.groups.iter().map(|group| group.desc.inode_table).collect();
+        let system = System::new(parts.zones, tables, parts.geometry.size.blocks());
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             kind: parts.kind,
@@ -125,8 +128,7 @@ impl Ext4 {
             dev: parts.dev,
             device: parts.device,
             geometry: parts.geometry,
-            zones: parts.zones,
-            tables: parts.groups.iter().map(|group| group.desc.inode_table).collect(),
+            system,
             buffers: parts.buffers,
             journal: parts.journal,
             has_journal: parts.has_journal,
@@ -153,6 +155,7 @@ impl Ext4 {
             ending: AtomicBool::new(false),
             unmounted: AtomicBool::new(false),
             generation: AtomicU32::new(Timespec::now().nsec ^ Timespec::now().sec as u32),
+            resizing: AtomicBool::new(false),
             cached: SpinLock::new(&order::LEAF, Vec::new()),
         })
     }
@@ -177,7 +180,7 @@ impl Ext4 {
 
     pub(crate) fn table_place(&self, ino: u32) -> Result<(u64, usize)> {
         let geometry = &self.geometry;
-        if ino == 0 || ino > geometry.inodes {
+        if ino == 0 || ino > geometry.size.inodes() {
             return Err(self.error(format_args!("bad inode number: {ino}")));
         }
         let (group, index) = (
@@ -185,7 +188,7 @@ impl Ext4 {
             (ino - 1) % geometry.inodes_per_group,
         );
         let per_block = geometry.block_size / geometry.inode_size;
-        let table = self.tables.get(group as usize).ok_or(Errno::EUCLEAN)?;
+        let table = self.system.table(group).ok_or(Errno::EUCLEAN)?;
         let at = (index % per_block * geometry.inode_size) as usize;
         Ok((table + u64::from(index / per_block), at))
     }

@@ -5,7 +5,7 @@
 //! * `layout`: bytes on the disk.  * [`mount`]: from a device to an [`Ext4`] and back.  * `instance`, `transaction`: what all parts share.
 //! * `damage`: errors on the disk.
 //! * `space`: groups, blocks, inode numbers.  * `map`: from a file's blocks to the disk's.  * `inode`: files in memory.  * `file`: contents.
-//! * `dir`: names.  * `xattr`: extended attributes.
+//! * `dir`: names.  * `xattr`: extended attributes.  * `resize`: growing while mounted.
 //!
 //! Life of written data: `write(2)` promises blocks and fills the page cache; write-back takes blocks, writes the data to them, and only then a
 //! transaction makes the file point there. So no crash shows old contents of the disk, whatever `data=` says.
@@ -30,6 +30,7 @@ pub mod journal;
 mod layout;
 mod map;
 pub mod mount;
+mod resize;
 mod runs;
 mod space;
 mod transaction;

@@ -286,7 +286,7 @@ impl Ext4 {
     /// Blocks that only changes of what exists may use, so that a hole can be punched into an extent on a full disk.
     pub(crate) fn set_aside(&self) -> u64 {
         if self.geometry.has_extents() {
-            (self.geometry.blocks / 50).min(4096)
+            (self.geometry.size.blocks() / 50).min(4096)
         } else {
             0
         }
@@ -297,7 +297,7 @@ impl Ext4 {
         let reserved = if self.may_use_reserve() {
             0
         } else {
-            self.geometry.reserved_blocks
+            self.geometry.size.reserved_blocks()
         };
         self.set_aside() + reserved
     }

@@ -10,6 +10,7 @@ use kernel::vfs::{File, FileType};
 
 use crate::inode::Inode;
 use crate::layout::inode::{DIRECTORY_ONLY, Flags, OF_ALL, USER_MODIFIABLE, USER_VISIBLE};
+use crate::resize;
 use crate::transaction::Tx;
 use crate::{Errno, Result};
 
@@ -56,8 +57,9 @@ pub(crate) fn run(inode: &Arc<Inode>, cx: &Context, file: &File, cmd: u32, arg: 
             UserPtr::<u64>::new(arg).nth(1).write(&trimmed)?;
             Ok(0)
         }
-        // No file system grows while it is mounted here; `resize2fs` tells its user so.
-        EXT4_IOC_GROUP_EXTEND | EXT4_IOC_GROUP_ADD | EXT4_IOC_RESIZE_FS => Err(Errno::EOPNOTSUPP),
+        EXT4_IOC_GROUP_EXTEND => resize::extend_group(&inode.fs, cx, file, arg),
+        EXT4_IOC_GROUP_ADD => resize::add_group(&inode.fs, cx, file, arg),
+        EXT4_IOC_RESIZE_FS => resize::resize(&inode.fs, cx, file, arg),
         _ => Err(Errno::ENOTTY),
     }
 }

@@ -46,7 +46,7 @@ impl Ext4 {
     pub(crate) fn inode(&self, ino: u32, which: Which) -> Result<Arc<Inode>> {
         if which == Which::Named
             && ino != ROOT
-            && (ino < FIRST_SHOWN.min(self.geometry.first_ino) || ino > self.geometry.inodes)
+            && (ino < FIRST_SHOWN.min(self.geometry.first_ino) || ino > self.geometry.size.inodes())
         {
             return Err(self.error(format_args!("bad inode number: {ino}")));
         }

@@ -73,7 +73,7 @@ impl Ext4 {
         let mut next = self.buffers.get(block)?.read(|bytes| get32(bytes, at + 0xe8));
         let mut list = Vec::new();
         while next != 0 {
-            if next < self.geometry.first_ino || next > self.geometry.inodes || list.contains(&next) {
+            if next < self.geometry.first_ino || next > self.geometry.size.inodes() || list.contains(&next) {
                 self.error(format_args!("bad orphan inode {next}"));
                 break;
             }
@@ -177,7 +177,7 @@ impl Ext4 {
                 .chunks_exact(4)
                 .map(|raw| get32(raw, 0))
                 .filter(|&ino| ino != 0);
-            found.extend(inodes.filter(|&ino| ino >= self.geometry.first_ino && ino <= self.geometry.inodes));
+            found.extend(inodes.filter(|&ino| ino >= self.geometry.first_ino && ino <= self.geometry.size.inodes()));
         }
         Ok(found)
     }

@@ -1,10 +1,13 @@
-//! The super block's unchanging part: sizes, counts, seeds, features. Read once at mount and checked, so that arithmetic on it is safe later.
+//! The super block's lasting part: sizes, counts, seeds, features. Read once at mount and checked, so that arithmetic on it is safe later. Only
+//! [`Size`] changes, when the file system grows.
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use super::checksum::{crc16, crc32c};
 use super::features::{Compat, Incompat, RoCompat};
+use super::size::{Counts, Size};
 use super::{get_split, get8, get16, get32};
 
 /// Where the first super block begins on the device, in bytes.
@@ -18,14 +21,12 @@ pub(crate) const MAGIC: u16 = 0xef53;
 #[derive(Clone, Debug)]
 pub(crate) struct Geometry {
     pub block_size: u32,
-    pub blocks: u64,
+    pub size: Size,
     pub first_data_block: u32,
     pub blocks_per_group: u32,
     /// Blocks of a cluster; 1 without bigalloc.
     pub cluster_ratio: u32,
     pub inodes_per_group: u32,
-    pub inodes: u32,
-    pub groups: u32,
     pub desc_size: u32,
     pub inode_size: u32,
     pub first_ino: u32,
@@ -39,15 +40,15 @@ pub(crate) struct Geometry {
     pub hash_version: u8,
     pub hash_unsigned: bool,
     pub first_meta_bg: u32,
-    pub reserved_gdt: u16,
     pub backup_groups: [u32; 2],
     pub journal_ino: u32,
     pub orphan_file_ino: u32,
-    pub reserved_blocks: u64,
     pub default_resuid: u16,
     pub default_resgid: u16,
     pub default_mount_opts: u32,
     pub rev: u32,
+    /// Groups whose bitmaps and tables lie together; 1 without `flex_bg`.
+    pub flex: u32,
 }
 
 impl Geometry {
@@ -159,13 +160,17 @@ impl Geometry {
         }
         Ok(Self {
             block_size,
-            blocks,
+            size: Size::new(Counts {
+                blocks,
+                groups,
+                inodes,
+                reserved_gdt: u32::from(get16(raw, 0xce)),
+                reserved_blocks: half(8, 0x154).min(blocks),
+            }),
             first_data_block,
             blocks_per_group,
             cluster_ratio,
             inodes_per_group,
-            inodes,
-            groups,
             desc_size,
             inode_size,
             first_ino,
@@ -180,15 +185,17 @@ impl Geometry {
             // Neither flag: mke2fs before the flags ran on a machine with signed characters, as ours is.
             hash_unsigned: flags & 2 != 0,
             first_meta_bg: word(0x104),
-            reserved_gdt: get16(raw, 0xce),
             backup_groups: [word(0x24c), word(0x250)],
             journal_ino: word(0xe0),
             orphan_file_ino: word(0x280),
-            reserved_blocks: half(8, 0x154).min(blocks),
             default_resuid: get16(raw, 0x50),
             default_resgid: get16(raw, 0x52),
             default_mount_opts: word(0x100),
             rev,
+            flex: match get8(raw, 0x174) {
+                log @ 0..=30 if incompat.contains(Incompat::FLEX_BG) => 1 << log,
+                _ => 1,
+            },
         })
     }
 
@@ -218,7 +225,7 @@ impl Geometry {
 
     /// Blocks of a group; the last may be short.
     pub(crate) fn group_len(&self, group: u32) -> u32 {
-        (self.blocks - self.group_start(group)).min(u64::from(self.blocks_per_group)) as u32
+        (self.size.blocks() - self.group_start(group)).min(u64::from(self.blocks_per_group)) as u32
     }
 
     /// The group of a block of this file system and the place in it.
@@ -246,16 +253,22 @@ impl Geometry {
 
     /// Whether `first..first+count` lies inside.
     pub(crate) fn holds(&self, first: u64, count: u64) -> bool {
-        first > u64::from(self.first_data_block) && first.checked_add(count).is_some_and(|end| end <= self.blocks)
+        first > u64::from(self.first_data_block)
+            && first.checked_add(count).is_some_and(|end| end <= self.size.blocks())
     }
 
-    fn descs_per_block(&self) -> u32 {
+    pub(crate) fn descs_per_block(&self) -> u32 {
         self.block_size / self.desc_size
     }
 
     /// Blocks of one copy of the group descriptors.
     pub(crate) fn desc_blocks(&self) -> u32 {
-        self.groups.div_ceil(self.descs_per_block())
+        self.desc_blocks_for(self.size.groups())
+    }
+
+    /// The same if there were so many groups.
+    pub(crate) fn desc_blocks_for(&self, groups: u32) -> u32 {
+        groups.div_ceil(self.descs_per_block())
     }
 
     /// Whether a group begins with a copy of the super block.
@@ -291,6 +304,28 @@ impl Geometry {
         (block, at)
     }
 
+    /// The blocks with copies of one of the blocks of descriptors.
+    pub(crate) fn desc_copies(&self, index: u32) -> Vec<u64> {
+        let groups = self.size.groups();
+        let per = self.descs_per_block();
+        if !self.incompat.contains(Incompat::META_BG) || index < self.first_meta_bg {
+            let upto = match self.incompat.contains(Incompat::META_BG) {
+                true => groups.min(self.first_meta_bg.saturating_mul(per)),
+                false => groups,
+            };
+            let copies = (1..upto).filter(|&group| self.has_super(group));
+            return copies
+                .map(|group| self.group_start(group) + 1 + u64::from(index))
+                .collect();
+        }
+        let first = index * per;
+        [first + 1, first + per - 1]
+            .into_iter()
+            .filter(|&group| group < groups)
+            .map(|group| self.group_start(group) + u64::from(self.has_super(group)))
+            .collect()
+    }
+
     /// Blocks at the start of a group that hold copies of the super block and of descriptors.
     pub(crate) fn base_blocks(&self, group: u32) -> u32 {
         let copy = u32::from(self.has_super(group));
@@ -302,7 +337,7 @@ impl Geometry {
             } else {
                 self.desc_blocks()
             };
-            return copy * (1 + tables + if meta_bg { 0 } else { u32::from(self.reserved_gdt) });
+            return copy * (1 + tables + if meta_bg { 0 } else { self.size.reserved_gdt() });
         }
         let place = group % per;
         copy + u32::from(place == 0 || place == 1 || place == per - 1)

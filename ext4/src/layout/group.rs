@@ -41,6 +41,21 @@ impl Desc {
         }
     }
 
+    /// Stores the places of bitmaps and table, once.
+    pub(crate) fn place(&self, raw: &mut [u8]) {
+        let wide = raw.len() >= 64;
+        for (low, high, block) in [
+            (0, 0x20, self.block_bitmap),
+            (4, 0x24, self.inode_bitmap),
+            (8, 0x28, self.inode_table),
+        ] {
+            put32(raw, low, block as u32);
+            if wide {
+                put32(raw, high, (block >> 32) as u32);
+            }
+        }
+    }
+
     /// Stores what changes; the places of bitmaps and table never do.
     pub(crate) fn store(&self, raw: &mut [u8]) {
         let wide = raw.len() >= 64;

@@ -1,14 +1,15 @@
 //! What lies on the disk, byte by byte (`Documentation/filesystems/ext4`, "Data Structures and Algorithms").
 //!
 //! All numbers are little-endian and hostile: readers yield 0 past the end of a structure and writers do nothing there, so that no offset taken
-//! from a disk can panic.  * [`checksum`]: crc32c and crc16.  * [`features`]: feature bits.  * [`geometry`]: the super block.  * [`group`]: group
-//! descriptors.  * [`inode`]: inodes.
+//! from a disk can panic.  * [`checksum`]: crc32c and crc16.  * [`features`]: feature bits.  * [`geometry`]: the super block, and its
+//! [`size`].  * [`group`]: group descriptors.  * [`inode`]: inodes.
 
 pub(crate) mod checksum;
 pub(crate) mod features;
 pub(crate) mod geometry;
 pub(crate) mod group;
 pub(crate) mod inode;
+pub(crate) mod size;
 
 pub(crate) fn get16(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..at + 2) {

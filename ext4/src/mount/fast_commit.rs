@@ -80,7 +80,7 @@ impl<'a> Replay<'a> {
     /// An inode that records may speak of. None for one that is free: what they say of it was overtaken by its end.
     fn find(&self, ino: u32) -> Result<Option<Arc<Inode>>> {
         let geometry = &self.fs.geometry;
-        if ino != ROOT && !(geometry.first_ino..=geometry.inodes).contains(&ino) {
+        if ino != ROOT && !(geometry.first_ino..=geometry.size.inodes()).contains(&ino) {
             log::error!("EXT4-fs ({}): fast commit of inode {ino}", self.fs.name);
             return Err(Errno::EUCLEAN);
         }

@@ -27,8 +27,8 @@ impl Ext4 {
     }
 
     /// Blocks that hold the file system's own structures: `statfs` does not count them, unless `minixdf`.
-    fn overhead(&self) -> u64 {
-        self.zones.iter().map(|(start, end)| end - start).sum::<u64>() + u64::from(self.geometry.first_data_block)
+    pub(crate) fn overhead(&self) -> u64 {
+        self.system.total() + u64::from(self.geometry.first_data_block)
     }
 }
 
@@ -89,15 +89,15 @@ impl FileSystem for Ext4 {
         Ok(StatFs {
             magic: u64::from(MAGIC),
             bsize: self.block_size(),
-            blocks: self.geometry.blocks
+            blocks: self.geometry.size.blocks()
                 - if minix {
                     0
                 } else {
-                    self.overhead().min(self.geometry.blocks)
+                    self.overhead().min(self.geometry.size.blocks())
                 },
             bfree: free,
-            bavail: free.saturating_sub(self.geometry.reserved_blocks + self.set_aside()),
-            files: u64::from(self.geometry.inodes),
+            bavail: free.saturating_sub(self.geometry.size.reserved_blocks() + self.set_aside()),
+            files: u64::from(self.geometry.size.inodes()),
             ffree: u64::from(self.counters.inodes.load(Ordering::Relaxed)),
             fsid: (half(0) ^ half(8)) | (half(4) ^ half(12)) << 32,
             namelen: 255,

@@ -94,7 +94,8 @@ pub(super) fn open_journal(
     let mut config = Config::new(
         format!("{device}-{}", geometry.journal_ino),
         blocks,
-        geometry.blocks,
+        // It may be ahead of the super block when the file system was growing.
+        buffers.device().len() / u64::from(geometry.block_size),
         &find,
     );
     config.features = Features {
@@ -204,7 +205,7 @@ fn scaffold(parts: Parts) -> Arc<Ext4> {
 fn locate(buffers: &Arc<BufferCache>, geometry: &Geometry, options: &Options, device: &str) -> Result<Vec<(u64, u64)>> {
     let group = (geometry.journal_ino - 1) / geometry.inodes_per_group;
     let mut groups = Vec::new();
-    for number in 0..=group.min(geometry.groups - 1) {
+    for number in 0..=group.min(geometry.size.groups() - 1) {
         let (block, at) = geometry.desc_place(number);
         let raw = buffers
             .get(block)?

@@ -27,6 +27,14 @@ impl Bits {
         Self { words, len }
     }
 
+    /// Appends zeros up to `len` bits.
+    pub(crate) fn grow(&mut self, len: u32) {
+        let before = self.len;
+        self.words.resize((len as usize).div_ceil(64), u64::MAX);
+        self.len = len;
+        self.put(before, len.saturating_sub(before), false);
+    }
+
     pub(crate) fn get(&self, bit: u32) -> bool {
         self.words
             .get((bit / 64) as usize)
@@ -112,6 +120,10 @@ mod tests {
         assert_eq!(bits.run(64, 6), Some((64, 6)));
         assert_eq!(bits.run(0, 11), Some((60, 10)));
         assert_eq!(bits.run(71, 11), Some((190, 10)));
+        let mut longer = bits.clone();
+        longer.grow(300);
+        assert_eq!((longer.zeros(), longer.run(0, 100)), (120, Some((190, 100))));
+        assert_eq!(longer.run(0, 111), Some((190, 110)));
         assert_eq!(
             (bits.zeros(), bits.get(69), bits.get(70), bits.get(5000)),
             (20, false, true, true)

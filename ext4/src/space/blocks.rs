@@ -34,7 +34,7 @@ impl Ext4 {
             u64::from(self.geometry.first_data_block)
         };
         let (start, offset) = self.geometry.group_of(goal);
-        let groups = self.geometry.groups;
+        let groups = meta.groups.len() as u32;
         let mut best: Option<(u32, u32, u32)> = None;
         // First where a whole run may be, then anywhere.
         for least in [want, 1] {
@@ -109,11 +109,7 @@ impl Ext4 {
 
     /// Whether `first..first+count` are blocks that files may own.
     pub(crate) fn is_file_space(&self, first: u64, count: u64) -> bool {
-        if !self.geometry.holds(first, count) {
-            return false;
-        }
-        let next = self.zones.partition_point(|zone| zone.1 <= first);
-        self.zones.get(next).is_none_or(|zone| zone.0 >= first + count)
+        self.geometry.holds(first, count) && !self.system.touches(first, first + count)
     }
 }
 

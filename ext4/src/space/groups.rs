@@ -34,7 +34,7 @@ pub(crate) fn read_all(
 ) -> core::result::Result<Vec<Group>, String> {
     let mut groups = Vec::new();
     let mut last: Option<(u64, Arc<Buffer>)> = None;
-    for number in 0..geometry.groups {
+    for number in 0..geometry.size.groups() {
         let (block, at) = geometry.desc_place(number);
         let buffer = match &last {
             Some((known, buffer)) if *known == block => buffer.clone(),
@@ -110,6 +110,11 @@ pub(crate) fn system_zones(geometry: &Geometry, groups: &[Group], journal: &[(u6
             group.desc.inode_table + u64::from(table_blocks(geometry)),
         ));
     }
+    self::joined(zones)
+}
+
+/// The same blocks in order, neighbours together.
+pub(crate) fn joined(mut zones: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     zones.retain(|(start, end)| start < end);
     zones.sort_unstable();
     let mut joined: Vec<(u64, u64)> = Vec::new();
@@ -123,14 +128,23 @@ pub(crate) fn system_zones(geometry: &Geometry, groups: &[Group], journal: &[(u6
 }
 
 /// The block bitmap of a group that has none on the disk yet.
-fn fresh_block_bitmap(geometry: &Geometry, number: u32, zones: &[(u64, u64)]) -> Vec<u8> {
-    let start = geometry.group_start(number);
-    let len = geometry.group_len(number);
-    let mut bytes = vec![0; geometry.block_size as usize];
-    let end = start + u64::from(len);
-    let first = zones.partition_point(|zone| zone.1 <= start);
-    for zone in zones[first..].iter().take_while(|zone| zone.0 < end) {
-        for block in zone.0.max(start)..zone.1.min(end) {
+fn fresh_block_bitmap(fs: &Ext4, number: u32) -> Vec<u8> {
+    let start = fs.geometry.group_start(number);
+    let len = fs.geometry.group_len(number);
+    let zones = fs.system.within(start, start + u64::from(len));
+    bitmap_with(fs.geometry.block_size, start, len, zones)
+}
+
+/// The block bitmap of a group of `len` blocks from `start` on, in which the blocks of `zones` are used.
+pub(crate) fn bitmap_with(
+    block_size: u32,
+    start: u64,
+    len: u32,
+    zones: impl IntoIterator<Item = (u64, u64)>,
+) -> Vec<u8> {
+    let mut bytes = vec![0; block_size as usize];
+    for (first, end) in zones {
+        for block in first..end {
             set_bit(&mut bytes, (block - start) as u32, true);
         }
     }
@@ -139,7 +153,7 @@ fn fresh_block_bitmap(geometry: &Geometry, number: u32, zones: &[(u64, u64)]) ->
 }
 
 /// Sets the bits from `len` on.
-pub(super) fn pad(bytes: &mut [u8], len: u32) {
+pub(crate) fn pad(bytes: &mut [u8], len: u32) {
     for bit in len..bytes.len() as u32 * 8 {
         if bit.is_multiple_of(8) {
             bytes[(bit / 8) as usize..].fill(0xff);
@@ -155,7 +169,7 @@ pub(super) fn get_bit(bytes: &[u8], bit: u32) -> bool {
         .is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
 }
 
-pub(super) fn set_bit(bytes: &mut [u8], bit: u32, value: bool) {
+pub(crate) fn set_bit(bytes: &mut [u8], bit: u32, value: bool) {
     if let Some(byte) = bytes.get_mut((bit / 8) as usize) {
         let mask = 1 << (bit % 8);
         *byte = if value { *byte | mask } else { *byte & !mask };
@@ -164,7 +178,7 @@ pub(super) fn set_bit(bytes: &mut [u8], bit: u32, value: bool) {
 
 impl Ext4 {
     /// Reads the block bitmap of a group into memory, if it is not there. `EIO`, `EUCLEAN`: nothing can be taken from or given to it.
-    pub(super) fn load_group(&self, group: &mut Group, number: u32) -> Result<()> {
+    pub(crate) fn load_group(&self, group: &mut Group, number: u32) -> Result<()> {
         if group.broken {
             return Err(Errno::EUCLEAN);
         }
@@ -174,7 +188,7 @@ impl Ext4 {
         let geometry = &self.geometry;
         let len = geometry.group_len(number);
         let bits = if group.desc.flags & BLOCK_UNINIT != 0 {
-            Bits::from_bytes(&fresh_block_bitmap(geometry, number, &self.zones), len)
+            Bits::from_bytes(&fresh_block_bitmap(self, number), len)
         } else {
             let buffer = self.buffers.get(group.desc.block_bitmap)?;
             let (crc, bits) = buffer.read(|bytes| {
@@ -188,12 +202,10 @@ impl Ext4 {
                 return Err(self.error(format_args!("bg {number}: bad block bitmap checksum")));
             }
             let start = geometry.group_start(number);
-            let first = self.zones.partition_point(|zone| zone.1 <= start);
-            let end = start + u64::from(len);
-            let unmarked = self.zones[first..]
-                .iter()
-                .take_while(|zone| zone.0 < end)
-                .any(|zone| (zone.0.max(start)..zone.1.min(end)).any(|block| !bits.get((block - start) as u32)));
+            let zones = self.system.within(start, start + u64::from(len));
+            let unmarked = zones
+                .into_iter()
+                .any(|zone| (zone.0..zone.1).any(|block| !bits.get((block - start) as u32)));
             if unmarked {
                 group.broken = true;
                 return Err(self.error(format_args!(
@@ -209,7 +221,7 @@ impl Ext4 {
         Ok(())
     }
 
-    fn bitmap_csum(&self, bytes: &[u8], bits: u32) -> u32 {
+    pub(crate) fn bitmap_csum(&self, bytes: &[u8], bits: u32) -> u32 {
         crc32c(self.geometry.csum_seed, &bytes[..(bits / 8) as usize])
     }
 
@@ -224,13 +236,13 @@ impl Ext4 {
 
 impl Tx<'_> {
     /// The buffer of a group's block bitmap, made if it is not on the disk yet.
-    pub(super) fn block_bitmap(&mut self, number: u32) -> Result<Arc<Buffer>> {
+    pub(crate) fn block_bitmap(&mut self, number: u32) -> Result<Arc<Buffer>> {
         let fs = self.fs;
         let desc = self.group(number)?.desc;
         if desc.flags & BLOCK_UNINIT == 0 {
             return fs.buffers.get(desc.block_bitmap);
         }
-        let bytes = fresh_block_bitmap(&fs.geometry, number, &fs.zones);
+        let bytes = fresh_block_bitmap(fs, number);
         let buffer = self.handle.create(desc.block_bitmap)?;
         self.handle.modify(&buffer, |block| block.copy_from_slice(&bytes))?;
         self.group(number)?.desc.flags &= !BLOCK_UNINIT;
@@ -263,7 +275,7 @@ impl Tx<'_> {
     }
 
     /// Stores a group's descriptor, with the checksums of the bitmaps given (changed now) and its own.
-    pub(super) fn store_desc(
+    pub(crate) fn store_desc(
         &mut self,
         number: u32,
         block_bitmap: Option<&Arc<Buffer>>,
@@ -291,7 +303,7 @@ impl Tx<'_> {
         })
     }
 
-    pub(super) fn group(&mut self, number: u32) -> Result<&mut Group> {
+    pub(crate) fn group(&mut self, number: u32) -> Result<&mut Group> {
         self.meta.groups.get_mut(number as usize).ok_or(Errno::EUCLEAN)
     }
 }

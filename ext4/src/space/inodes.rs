@@ -174,7 +174,7 @@ impl Tx<'_> {
     /// Gives an inode number back.
     pub(crate) fn free_inode(&mut self, ino: u32, is_dir: bool) -> Result<()> {
         let per_group = self.fs.geometry.inodes_per_group;
-        if ino < self.fs.geometry.first_ino || ino > self.fs.geometry.inodes {
+        if ino < self.fs.geometry.first_ino || ino > self.fs.geometry.size.inodes() {
             return Err(self.fs.error(format_args!("reserved or nonexistent inode {ino}")));
         }
         let (number, bit) = ((ino - 1) / per_group, (ino - 1) % per_group);

@@ -11,4 +11,5 @@ pub(crate) mod blocks;
 pub(crate) mod counters;
 pub(crate) mod groups;
 pub(crate) mod inodes;
+pub(crate) mod system;
 mod trim;

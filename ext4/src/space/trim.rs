@@ -14,9 +14,12 @@ impl Ext4 {
         }
         let size = self.block_size();
         let first = (start / size).max(u64::from(self.geometry.first_data_block));
-        let end = (start.saturating_add(len) / size).min(self.geometry.blocks);
+        let end = (start.saturating_add(len) / size).min(self.geometry.size.blocks());
         let least = least.div_ceil(size).max(1);
-        if start / size >= self.geometry.blocks || len < size || least > u64::from(self.geometry.blocks_per_group) {
+        if start / size >= self.geometry.size.blocks()
+            || len < size
+            || least > u64::from(self.geometry.blocks_per_group)
+        {
             return Err(Errno::EINVAL);
         }
         // What a commit frees may be discarded only when it has committed.

@@ -154,6 +154,11 @@ impl Image {
         run("dumpe2fs", &["-h", self.text()]).1
     }
 
+    /// `dumpe2fs`, with all groups.
+    pub fn dump_all(&self) -> String {
+        run("dumpe2fs", &[self.text()]).1
+    }
+
     /// The image as it is now, once more.
     pub fn copy(&self) -> Self {
         let copy = Self {
@@ -239,6 +244,60 @@ impl Image {
             return Err(text);
         }
         self.judged()
+    }
+
+    /// The file becomes longer; what is behind the file system reads as zeros.
+    pub fn lengthen(&self, len: u64) {
+        OpenOptions::new()
+            .write(true)
+            .open(&self.path)
+            .unwrap()
+            .set_len(len)
+            .unwrap();
+    }
+
+    /// The same with [`STALE`] behind the file system.
+    pub fn lengthen_in_use(&self, len: u64) {
+        let file = OpenOptions::new().write(true).open(&self.path).unwrap();
+        let from = file.metadata().unwrap().len();
+        file.write_all_at(&vec![STALE; (len - from) as usize], from).unwrap();
+    }
+
+    /// Each copy of the super block and the descriptors behind it says what the first does about size and places.
+    pub fn check_backups(&self) {
+        let places = |told: &str| {
+            let lines = told
+                .lines()
+                .map(|line| line.split(", csum").next().unwrap_or(line).trim());
+            let kept =
+                |line: &&str| line.contains(" at ") || line.starts_with("Group ") || line.starts_with("Block count:");
+            let lines = lines.map(|line| {
+                line.split(" csum")
+                    .next()
+                    .unwrap_or(line)
+                    .split(" [")
+                    .next()
+                    .unwrap_or(line)
+            });
+            lines.filter(kept).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let first = self.dump_all();
+        let size = first
+            .lines()
+            .find_map(|line| line.strip_prefix("Block size:"))
+            .unwrap()
+            .trim();
+        let backups = first.split("Backup superblock at ").skip(1);
+        let backups: Vec<&str> = backups.map(|rest| rest.split([',', '\n']).next().unwrap()).collect();
+        assert!(backups.len() > 1, "{first}");
+        for backup in backups {
+            let from = format!("superblock={backup}");
+            let (_, copy) = run(
+                "dumpe2fs",
+                &["-o", &from, "-o", &format!("blocksize={size}"), self.text()],
+            );
+            assert_eq!(places(&copy), places(&first), "{backup}");
+        }
     }
 
     /// The contents, in memory.

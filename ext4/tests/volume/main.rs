@@ -16,6 +16,7 @@ mod project;
 mod random;
 mod read;
 mod readers;
+mod resize;
 mod scale;
 mod space;
 mod sync;
