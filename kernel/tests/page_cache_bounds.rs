@@ -40,7 +40,7 @@ fn first_byte(cache: &PageCache, page: u64) -> u8 {
 fn a_large_file_stays_within_the_share_of_memory_and_what_is_dirty_stays() {
     let bound = reclaim::bound();
     let len = bound * 2;
-    let cache = PageCache::new("test", Arc::new(Numbers(len))).expect("a memory file");
+    let cache = PageCache::new("test", Arc::new(Numbers(len)));
     let page = [99; PAGE as usize];
     cache.write(3 * PAGE, &mut SliceSource::new(&page)).expect("written");
     let mut data = vec![0; 1 << 20];
@@ -57,7 +57,7 @@ fn a_large_file_stays_within_the_share_of_memory_and_what_is_dirty_stays() {
 #[test]
 fn a_tree_of_small_files_stays_within_the_share_of_memory() {
     let bound = reclaim::bound();
-    let file = |_| PageCache::of_file("test", Arc::new(Numbers(8 * PAGE))).expect("memory");
+    let file = |_| PageCache::new("test", Arc::new(Numbers(8 * PAGE)));
     let files: Vec<Arc<PageCache>> = (0..bound / (4 * PAGE)).map(file).collect();
     for cache in &files {
         let mut data = [0; 8 * PAGE as usize];
@@ -72,7 +72,7 @@ fn a_tree_of_small_files_stays_within_the_share_of_memory() {
 #[test]
 fn a_writer_is_held_back_at_his_share_of_memory() {
     let total = kernel::sys::memory::total();
-    let cache = PageCache::new("test", Arc::new(Numbers(total))).expect("a memory file");
+    let cache = PageCache::new("test", Arc::new(Numbers(total)));
     let data = vec![1; 1 << 20];
     for at in (0..total).step_by(data.len()) {
         cache.write(at, &mut SliceSource::new(&data)).expect("written");

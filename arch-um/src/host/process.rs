@@ -224,6 +224,12 @@ pub fn resident_memory() -> u64 {
     pages * 4096
 }
 
+/// Gives memory back to the host that the heap keeps for later. Takes its time, milliseconds.
+pub fn trim_heap() {
+    // SAFETY: a number only; the C library locks what it looks at.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Starts a helper program (terminal emulator, network helper) so that it does not inherit what is ours: it may run on all host CPUs and
 /// dies with SIGTERM when the kernel does. The caller reaps it (`Child::wait` on a pool thread).
 ///

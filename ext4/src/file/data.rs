@@ -130,21 +130,17 @@ impl Reads {
 }
 
 impl Inode {
-    /// Its page cache, made at first use. `EMFILE`: the host has no descriptor left.
-    pub(crate) fn cache(&self) -> Result<Arc<PageCache>> {
+    /// Its page cache, made at first use.
+    pub(crate) fn cache(&self) -> Arc<PageCache> {
         if let Some(cache) = self.pages.lock().as_ref() {
-            return Ok(cache.clone());
+            return cache.clone();
         }
         let contents = Arc::new(Contents {
             inode: self.me.clone(),
             size: self.size.clone(),
         });
-        let fresh = PageCache::of_file("ext4", contents)?;
-        let cache = self.pages.lock().get_or_insert(fresh).clone();
-        if cache.is_shared() {
-            self.fs.bound_caches(&self.me);
-        }
-        Ok(cache)
+        let fresh = PageCache::new("ext4", contents);
+        self.pages.lock().get_or_insert(fresh).clone()
     }
 
     /// The page cache if there is one.

@@ -129,7 +129,7 @@ impl Inode {
                 other => break other?,
             }
         };
-        let cache = self.cache()?;
+        let cache = self.cache();
         let old = self.len_now();
         if at > old {
             self.zero_behind(old)?;
@@ -142,11 +142,7 @@ impl Inode {
             inner: src,
             left: count,
         };
-        let was_shared = cache.is_shared();
         let written = cache.write(at, &mut bounded);
-        if !was_shared && cache.is_shared() {
-            self.fs.bound_caches(&self.me);
-        }
         let reached = at + *written.as_ref().unwrap_or(&0) as u64;
         if reached < end {
             if end > old {
@@ -213,7 +209,7 @@ impl FileOps for Ext4File {
         if pos >= self.inode.len_now() {
             return Ok(0);
         }
-        self.inode.cache()?.read_for(&self.reader, pos, dst)
+        self.inode.cache().read_for(&self.reader, pos, dst)
     }
 
     fn write_at(&self, file: &File, pos: WriteAt, src: &mut dyn Source) -> Result<Written> {
@@ -240,7 +236,7 @@ impl FileOps for Ext4File {
         if writable.contains(Access::WRITE) {
             self.inode.leave_inline()?;
         }
-        let cache = self.inode.cache()?;
+        let cache = self.inode.cache();
         self.inode.mapped.store(true, Ordering::Release);
         if !cache.is_shared() {
             cache.share()?;
@@ -264,7 +260,7 @@ impl FileOps for Ext4File {
         match (self.inode.cache_now(), advice) {
             (Some(cache), _) => cache.advise(&self.reader, range, advice),
             (None, Advice::WillNeed) if !self.inode.has(Flags::ENCRYPT) => {
-                self.inode.cache()?.advise(&self.reader, range, advice)
+                self.inode.cache().advise(&self.reader, range, advice)
             }
             (None, Advice::Pattern(pattern)) => {
                 self.reader.set_pattern(pattern);

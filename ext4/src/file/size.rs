@@ -145,7 +145,7 @@ impl Inode {
     /// The page of byte `at` is in the cache.
     pub(crate) fn load_page(&self, at: u64) -> Result<()> {
         let mut byte = [0];
-        self.cache()?.read(at, &mut SliceSink::new(&mut byte)).map(drop)
+        self.cache().read(at, &mut SliceSink::new(&mut byte)).map(drop)
     }
 
     /// Makes the bytes `range` zero: whole blocks lose their space, the rest is overwritten. Contents are locked.

@@ -169,10 +169,7 @@ impl Backing for Medium {
 
 impl Disk {
     /// A disk that nobody knows yet.
-    ///
-    /// # Errors
-    /// `EMFILE` when the host gives no memory file.
-    pub(super) fn new(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result<Self> {
+    pub(super) fn new(info: DiskInfo, minors: u32, scan: PartitionScan) -> Self {
         let counters: Arc<Counters> = Arc::default();
         let medium = Arc::new(Medium {
             queue: Queue::new(info.driver, counters.clone()),
@@ -181,8 +178,8 @@ impl Disk {
             read_only: AtomicBool::new(info.read_only),
             parts: SpinLock::new(&order::BLOCK_DEVICE, Vec::new()),
         });
-        Ok(Self {
-            cache: PageCache::new(&info.name, medium.clone())?,
+        Self {
+            cache: PageCache::new(&info.name, medium.clone()),
             name: info.name,
             dev: info.dev,
             minors,
@@ -192,7 +189,7 @@ impl Disk {
             scanning: Mutex::new(&SCANNING, ()),
             sequence: AtomicU64::new(next_sequence()),
             read_ahead: AtomicU64::new(256),
-        })
+        }
     }
 
     /// Its name below /dev.

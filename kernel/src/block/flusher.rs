@@ -55,6 +55,7 @@ fn run() {
                 due = Instant::now().saturating_add(PERIOD);
                 write_disks();
                 reclaim::adjust();
+                reclaim::give_back();
             }
         }
     }

@@ -17,7 +17,7 @@ static DISKS: SpinLock<Vec<Arc<Disk>>> = SpinLock::new(&order::DEVICE_REGISTRY, 
 /// Adds a disk with [`MINORS`] numbers and reads its partition table.
 ///
 /// # Errors
-/// `EBUSY` when name or number are taken; `EMFILE` when the host gives no memory file.
+/// `EBUSY` when name or number are taken.
 pub fn register(info: DiskInfo) -> Result<Arc<Disk>> {
     register_with(info, MINORS, PartitionScan::Yes)
 }
@@ -27,7 +27,7 @@ pub fn register(info: DiskInfo) -> Result<Arc<Disk>> {
 /// # Errors
 /// As [`register`].
 pub fn register_with(info: DiskInfo, minors: u32, scan: PartitionScan) -> Result<Arc<Disk>> {
-    let disk = Arc::new(Disk::new(info, minors, scan)?);
+    let disk = Arc::new(Disk::new(info, minors, scan));
     let mut disks = DISKS.lock();
     if disks
         .iter()

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use arch_um::host::process::proportional_memory;
+use arch_um::host::process::{proportional_memory, trim_heap};
 use arch_um::sync::{Interruptible, WaitQueue};
 use arch_um::thread;
 use arch_um::time::{Duration, Instant};
@@ -102,7 +102,7 @@ fn users() -> Vec<User> {
 /// Compares use and budget once, kills if need be; when to look again.
 fn look() -> Duration {
     let total = memory::total();
-    let kernel = arch_um::host::process::resident_memory();
+    let kernel = memory::kernel();
     let users = users();
     let rough = users.iter().map(|user| user.resident).fold(kernel, u64::saturating_add);
     if rough <= total {
@@ -117,7 +117,13 @@ fn look() -> Duration {
         };
     }
     let exact = |user: &User| proportional_memory(user.mm.space().host_pid()).unwrap_or(user.resident);
-    let used = users.iter().map(exact).fold(kernel, u64::saturating_add);
+    let programs = users.iter().map(exact).fold(0, u64::saturating_add);
+    let mut used = programs.saturating_add(kernel);
+    if used > total {
+        // Nobody dies for what lies idle in the heap.
+        trim_heap();
+        used = programs.saturating_add(memory::kernel());
+    }
     if used > total {
         kill_largest(users, total);
         return OFTEN;

@@ -14,13 +14,18 @@ const MOST_LEN: usize = 1 << 20;
 
 static FREE: SpinLock<Vec<Vec<u8>>> = SpinLock::new(&order::LEAF, Vec::new());
 
+/// Whether memory of `size` bytes may hold `len` for long.
+pub(super) fn fits(size: usize, len: usize) -> bool {
+    (len..=len + len / 4).contains(&size)
+}
+
 /// A buffer of `len` bytes; what they are does not matter to the caller, who writes all of them.
 pub(crate) fn take(len: usize) -> Vec<u8> {
     if len >= LEAST_LEN {
         let found = {
             let mut free = FREE.lock();
-            let fits = free.iter().position(|buffer| buffer.len() >= len);
-            fits.map(|index| free.swap_remove(index))
+            let found = free.iter().position(|buffer| fits(buffer.len(), len));
+            found.map(|index| free.swap_remove(index))
         };
         if let Some(mut buffer) = found {
             buffer.truncate(len);

@@ -69,7 +69,7 @@ fn held(pages: u64) -> (Arc<Held>, Arc<PageCache>) {
         ahead: SpinLock::new(&order::LEAF, Vec::new()),
         waited: AtomicU64::new(0),
     });
-    let cache = PageCache::new("test", backing.clone()).expect("a memory file");
+    let cache = PageCache::new("test", backing.clone());
     (backing, cache)
 }
 
@@ -218,9 +218,8 @@ fn a_page_that_is_being_written_can_be_read() {
 }
 
 #[test]
-fn a_small_file_has_a_memory_file_only_when_it_grows_or_is_mapped() {
-    let (backing, _) = held(4);
-    let cache = PageCache::of_file("test", backing.clone()).expect("no memory file");
+fn a_cache_has_a_memory_file_only_when_it_is_mapped() {
+    let (backing, cache) = held(4);
     cache
         .write(PAGE, &mut SliceSource::new(&[5; PAGE_LEN]))
         .expect("written");
@@ -231,28 +230,40 @@ fn a_small_file_has_a_memory_file_only_when_it_grows_or_is_mapped() {
     cache
         .write(63 * PAGE, &mut SliceSource::new(&[6; PAGE_LEN]))
         .expect("written");
+    assert!(!cache.is_shared());
+    cache.memory().expect("a memory file");
     assert!(cache.is_shared());
     assert_eq!((page(&cache, 1), page(&cache, 63)), (Ok(5), Ok(6)));
-    let mapped = PageCache::of_file("test", Arc::new(Ones)).expect("no memory file");
-    mapped.memory().expect("a memory file");
-    assert!(mapped.is_shared());
 }
 
-/// A page of ones.
-struct Ones;
-
-impl Backing for Ones {
-    fn len(&self) -> u64 {
-        PAGE
-    }
-    fn read(&self, _at: u64, data: &mut [u8]) -> Result<()> {
-        data.fill(1);
-        Ok(())
-    }
-    fn write(&self, _at: u64, _data: &[u8]) -> Result<()> {
-        Ok(())
-    }
-    fn flush(&self) -> Result<()> {
-        Ok(())
+#[test]
+fn contents_move_to_a_memory_file_whole_while_they_are_written() {
+    let (_, cache) = held(512);
+    let writer = {
+        let cache = cache.clone();
+        std::thread::spawn(move || {
+            for number in (0..512).rev() {
+                let data = [number as u8 ^ 0xff; PAGE_LEN];
+                cache
+                    .write(number * PAGE, &mut SliceSource::new(&data))
+                    .expect("written");
+            }
+        })
+    };
+    let movers: [_; 2] = core::array::from_fn(|_| {
+        let cache = cache.clone();
+        std::thread::spawn(move || {
+            cache
+                .memory()
+                .map(|(file, _)| Arc::as_ptr(&file))
+                .expect("a memory file")
+                .addr()
+        })
+    });
+    let files = movers.map(|mover| mover.join().expect("it moved them"));
+    writer.join().expect("it wrote");
+    assert_eq!(files[0], files[1], "there is one memory file");
+    for number in 0..512 {
+        assert_eq!(page(&cache, number), Ok(number as u8 ^ 0xff));
     }
 }

@@ -1,7 +1,7 @@
 //! The page cache: contents of a block device (or of a disk file) in memory, filled and written back on demand.
 //!
-//! A [`PageCache`] knows of each page whether it is valid, dirty, or in flight (busy). Data lies in a [`storage`], which guests can map
-//! ([`PageSource`]); the owner of the contents is a [`Backing`]. Neighbours: `block::file` (device files), file systems.
+//! A [`PageCache`] knows of each page whether it is valid, dirty, or in flight (busy). Data lies in a [`storage`]: in [`runs`] of bytes, or where guests
+//! map it ([`PageSource`]) in a memory file; the owner of the contents is a [`Backing`]. Neighbours: `block::file` (device files), file systems.
 //!
 //! * [`pages`]: the state of pages.  * [`read`]: reading, and what is fetched for it.  * [`read_ahead`]: what a reader will want next.
 //! * [`write`]: writing into the cache, limits of what is dirty.  * [`write_back`]: dirty pages on their way to the backing; errors of that
@@ -20,6 +20,7 @@ mod pages;
 mod read;
 pub mod read_ahead;
 pub mod reclaim;
+mod runs;
 mod source;
 mod storage;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::{Errno, Result};
 
 pub use errors::ErrorCursor;
 pub use read_ahead::{Pattern, ReadAhead};
+pub use storage::own_bytes;
 pub use write::dirty_bytes;
 pub use write_back::WriteBack;
 
@@ -109,32 +111,13 @@ pub struct PageCache {
 }
 
 impl PageCache {
-    /// An empty cache over `backing` that can be mapped; `name` shows in the host's list of mappings.
-    ///
-    /// # Errors
-    /// `EMFILE`/`ENFILE`: the host has no descriptor left.
-    pub fn new(name: &str, backing: Arc<dyn Backing>) -> Result<Arc<Self>> {
-        let storage = Storage::shared(name, backing.len().next_multiple_of(PAGE))?;
-        Ok(Self::over(storage, backing))
-    }
-
-    /// An empty cache over the contents of a file, which costs no descriptor while they are small and not mapped.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn of_file(name: &str, backing: Arc<dyn Backing>) -> Result<Arc<Self>> {
-        if backing.len() > storage::SMALL {
-            return Self::new(name, backing);
-        }
-        Ok(Self::over(Storage::small(name), backing))
-    }
-
-    fn over(storage: Storage, backing: Arc<dyn Backing>) -> Arc<Self> {
+    /// An empty cache over `backing`; `name` shows in the host's list of mappings once it is mapped.
+    pub fn new(name: &str, backing: Arc<dyn Backing>) -> Arc<Self> {
         let cache = Arc::new_cyclic(|me: &Weak<Self>| {
             let whole: Weak<dyn PageSource> = me.clone();
             Self {
                 me: me.clone(),
-                storage,
+                storage: Storage::new(name),
                 backing,
                 pages: SpinLock::new(&order::PAGE_CACHE, Pages::default()),
                 settled: WaitQueue::new(),
@@ -181,27 +164,25 @@ impl PageCache {
         self.storage.is_shared()
     }
 
-    /// Moves the contents to a memory file, so that guests can map them.
+    /// Moves the contents to a memory file, so that guests can map them. The caller holds no pages.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// `EMFILE`/`ENFILE`: the host has no descriptor left; `ENOSPC`/`ENOMEM`: no memory.
     pub fn share(&self) -> Result<()> {
         if self.storage.is_shared() {
             return Ok(());
         }
-        let all = 0..storage::SMALL / PAGE;
-        self.claim(all.clone())?;
-        let shared = self.storage.share(self.len().next_multiple_of(PAGE));
-        self.release(all);
-        shared.map(drop)
-    }
-
-    /// Before pages of `range` are filled: contents that are small lie below a bound.
-    fn make_room(&self, range: &Range<u64>) -> Result<()> {
-        if range.end > storage::SMALL / PAGE {
-            return self.share();
-        }
-        Ok(())
+        let close = || self.pages.lock().close().then_some(());
+        self.settled.wait_until(Interruptible::No, None, close)?;
+        let idle = || self.pages.lock().is_idle().then_some(());
+        let waited = self.settled.wait_until(Interruptible::No, None, idle);
+        let shared = waited
+            .map_err(Errno::from)
+            .and_then(|()| self.storage.share(self.len().next_multiple_of(PAGE)))
+            .and_then(|()| self.resized());
+        self.pages.lock().open();
+        self.settled.wake_all();
+        shared
     }
 
     /// The size of the backing changed.
@@ -225,7 +206,7 @@ impl PageCache {
         self.settled
             .wait_until(Interruptible::No, None, || {
                 let mut pages = self.pages.lock();
-                if pages.any(&range, |chunk| chunk.busy) {
+                if pages.is_closed() || pages.any(&range, |chunk| chunk.busy) {
                     return None;
                 }
                 pages.mark(range.clone(), BUSY, Mark::Set);

@@ -63,6 +63,8 @@ pub(super) struct Pages {
     pub chunks: BTreeMap<u64, Chunk>,
     /// Chunk the reclaim clock looks at next.
     pub hand: u64,
+    /// Nobody may take a page.
+    closed: bool,
 }
 
 /// The bits of chunk `index` that lie in `range`, which touches it.
@@ -73,6 +75,26 @@ fn mask_of(index: u64, range: &Range<u64>) -> u64 {
 }
 
 impl Pages {
+    /// Keeps everybody from taking pages from now on; false if another one does so already. Those that are in flight are still to be waited for.
+    pub fn close(&mut self) -> bool {
+        !core::mem::replace(&mut self.closed, true)
+    }
+
+    /// Whether no page is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.chunks.values().all(|chunk| chunk.busy == 0)
+    }
+
+    /// Pages may be taken again.
+    pub fn open(&mut self) {
+        self.closed = false;
+    }
+
+    /// Whether no page may be taken now.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     pub fn get(&self, page: u64) -> Page {
         let chunk = self.chunks.get(&(page / 64)).copied().unwrap_or_default();
         let bit = 1 << (page % 64);
@@ -198,6 +220,9 @@ impl Pages {
     /// The next chunk of the clock that was not used since it came by, and its clean pages nobody has in flight; None at the end of a round. Those
     /// that were used have had their second chance.
     pub fn victim(&mut self) -> Option<(u64, u64)> {
+        if self.closed {
+            return None;
+        }
         loop {
             let (&index, chunk) = self.chunks.range_mut(self.hand..).next()?;
             self.hand = index + 1;

@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use arch_um::sync::Interruptible;
 
 use super::pages::{BUSY, Mark};
 use super::read_ahead::{Missing, Pattern, ReadAhead};
-use super::{PAGE, PageCache, WINDOW, buffers, reclaim};
+use super::{PAGE, PageCache, WINDOW, reclaim};
 use crate::io::Sink;
 use crate::vfs::file::Advice;
 use crate::{Errno, Result};
@@ -42,11 +43,10 @@ struct Fetch {
 }
 
 impl Fetch {
-    fn arrived(self, data: &[u8]) {
-        let stored = self.cache.storage.write_at(data, self.range.start * PAGE);
-        if stored.is_ok() {
-            self.cache.set_valid(&mut self.cache.pages.lock(), self.range.clone());
-        }
+    fn arrived(self, data: Vec<u8>) -> Result<()> {
+        self.cache.storage.put(data, self.range.start * PAGE)?;
+        self.cache.set_valid(&mut self.cache.pages.lock(), self.range.clone());
+        Ok(())
     }
 }
 
@@ -83,7 +83,7 @@ impl PageCache {
                     step = PAGE;
                     continue;
                 }
-                outcome => outcome.and_then(|()| self.copy_out(start, count, dst)),
+                outcome => outcome.and_then(|()| self.storage.copy_out(start, count as usize, dst)),
             };
             match moved {
                 Ok(moved) if moved as u64 == count => done += moved,
@@ -94,19 +94,11 @@ impl PageCache {
         }
     }
 
-    fn copy_out(&self, at: u64, count: u64, dst: &mut dyn Sink) -> Result<usize> {
-        let mut buffer = buffers::take(count as usize);
-        let moved = self.storage.read_at(&mut buffer, at).and_then(|()| dst.write(&buffer));
-        buffers::give(buffer);
-        moved
-    }
-
     /// Reads in what is missing of the pages `range`.
     pub(super) fn make_valid(&self, range: Range<u64>) -> Result<()> {
         if self.pages.lock().all_readable(&range) {
             return Ok(());
         }
-        self.make_room(&range)?;
         loop {
             let look = self
                 .settled
@@ -124,12 +116,13 @@ impl PageCache {
     /// Finds the first missing run of `range` and claims it.
     fn look(&self, range: Range<u64>) -> Look {
         let mut pages = self.pages.lock();
+        let closed = pages.is_closed();
         for page in range.clone() {
             let state = pages.get(page);
             if state.is_readable() {
                 continue;
             }
-            if state.busy {
+            if state.busy || closed {
                 return Look::Wait;
             }
             if let Some(run) = pages.missing_run(page..range.end, WINDOW / PAGE) {
@@ -149,10 +142,7 @@ impl PageCache {
     fn fetch(&self, range: Range<u64>) -> Result<()> {
         let (at, count) = self.bytes_of(&range);
         let fetch = self.fetch_of(range).ok_or(Errno::EIO)?;
-        let data = self.backing.read_owned(at, count)?;
-        fetch.arrived(&data);
-        buffers::give(data);
-        Ok(())
+        fetch.arrived(self.backing.read_owned(at, count)?)
     }
 
     /// A reader is at the pages `read` of a request up to page `wanted`: what it will want next is started. `said`: see [`ReadAhead::advance`].
@@ -172,14 +162,19 @@ impl PageCache {
     /// Starts fetching what is missing of `range`.
     fn start(&self, range: Range<u64>) {
         let mut range = range.start..range.end.min(self.last_page());
-        if range.is_empty() || self.make_room(&range).is_err() {
+        if range.is_empty() {
             return;
         }
         while !range.is_empty() {
             let run = {
                 let mut pages = self.pages.lock();
+                if pages.is_closed() {
+                    return;
+                }
                 let run = pages.missing_run(range.clone(), REQUEST / PAGE);
-                let Some(run) = run else { return };
+                let Some(mut run) = run else { return };
+                // In the chunks of reclaim: memory is given back in those units.
+                run.end = run.end.min((run.start + 1).next_multiple_of(REQUEST / PAGE));
                 pages.mark(run.clone(), BUSY, Mark::Set);
                 run
             };
@@ -194,10 +189,8 @@ impl PageCache {
                 at,
                 count,
                 Box::new(move |data| {
-                    if let Ok(data) = data {
-                        fetch.arrived(&data);
-                        buffers::give(data);
-                    }
+                    // Nobody waits for it: who wants the pages finds them missing.
+                    let _ = data.and_then(|data| fetch.arrived(data));
                 }),
             );
         }

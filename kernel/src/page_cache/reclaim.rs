@@ -7,6 +7,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arch_um::host::process::trim_heap;
 use arch_um::sync::{SpinLock, order};
 
 use super::pages::{BUSY, Mark};
@@ -17,6 +18,10 @@ use crate::sys::memory;
 static CACHED: AtomicU64 = AtomicU64::new(0);
 /// Most bytes of all caches; 0 until the flusher has looked how the machine is used.
 static BOUND: AtomicU64 = AtomicU64::new(0);
+/// Least bytes of the kernel without its caches since the heap was trimmed.
+static LEAST: AtomicU64 = AtomicU64::new(u64::MAX);
+/// So much more may lie idle in the heap.
+const IDLE: u64 = 16 << 20;
 /// One reclaims at a time.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 static CLOCK: SpinLock<Clock> = SpinLock::new(&order::LEAF, Clock::new());
@@ -87,6 +92,16 @@ pub(crate) fn adjust() {
     let bound = total.saturating_sub(others).saturating_sub(total / 8);
     BOUND.store(bound.clamp(total / 8, total / 4 * 3), Ordering::Relaxed);
     balance();
+}
+
+/// Returns to the host what caches have given up, if it is much: the heap keeps it for later.
+pub(crate) fn give_back() {
+    let kernel = memory::kernel();
+    let least = LEAST.fetch_min(kernel, Ordering::Relaxed).min(kernel);
+    if kernel - least > IDLE {
+        trim_heap();
+        LEAST.store(memory::kernel(), Ordering::Relaxed);
+    }
 }
 
 /// Every cache there is.

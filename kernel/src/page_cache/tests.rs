@@ -34,7 +34,7 @@ fn disk(len: usize) -> (Arc<Disk>, Arc<PageCache>) {
         data: SpinLock::new(&order::LEAF, data),
         fail: AtomicU64::new(0),
     });
-    let cache = PageCache::new("test", disk.clone()).expect("a memory file");
+    let cache = PageCache::new("test", disk.clone());
     (disk, cache)
 }
 

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn what_was_cut_off_is_zero_when_the_contents_grow_again() {
         let backing = Arc::new(Ones(AtomicU64::new(3 * PAGE)));
-        let cache = PageCache::new("test", backing.clone()).expect("a memory file");
+        let cache = PageCache::new("test", backing.clone());
         cache.write(PAGE, &mut SliceSource::new(&[2; 5000])).expect("written");
         backing.0.store(PAGE + 100, Ordering::Relaxed);
         cache.truncated(PAGE + 100).expect("cut");
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_zeroed_range_keeps_its_edges_and_forgets_whole_pages() {
         let backing = Arc::new(Ones(AtomicU64::new(4 * PAGE)));
-        let cache = PageCache::new("test", backing).expect("a memory file");
+        let cache = PageCache::new("test", backing);
         cache.write(0, &mut SliceSource::new(&[2; 4 * 4096])).expect("written");
         cache.zeroed(100..2 * PAGE + 10).expect("zeroed");
         assert_eq!(read(&cache, 99, 2), [2, 0]);

@@ -3,6 +3,7 @@
 //! As in Linux, what is dirty in all caches has two limits, shares of the machine's memory: beyond the first the flusher comes, beyond the second a
 //! writer writes back himself. A single cache calls the flusher earlier, so that a long stream is on its way while the program makes more of it.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,10 +59,10 @@ impl PageCache {
             }
             self.hold_back()?;
             let mut buffer = buffers::take(count as usize);
-            let step = src
-                .read(&mut buffer)
-                .and_then(|got| self.store(start, &buffer[..got]).map(|()| got));
-            buffers::give(buffer);
+            let step = src.read(&mut buffer).and_then(|got| {
+                buffer.truncate(got);
+                self.store(start, buffer).map(|()| got)
+            });
             match step {
                 Ok(0) => break,
                 Ok(moved) => done += moved,
@@ -98,13 +99,12 @@ impl PageCache {
     }
 
     /// Puts `data` at byte `at` into the cache. Pages written only in part are read first.
-    fn store(&self, at: u64, data: &[u8]) -> Result<()> {
+    fn store(&self, at: u64, data: Vec<u8>) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
         let end = at + data.len() as u64;
         let range: Range<u64> = at / PAGE..end.div_ceil(PAGE);
-        self.make_room(&range)?;
         if !at.is_multiple_of(PAGE) {
             self.make_valid(range.start..range.start + 1)?;
         }
@@ -112,7 +112,7 @@ impl PageCache {
             self.make_valid(range.end - 1..range.end)?;
         }
         self.claim(range.clone())?;
-        let written = self.storage.write_at(data, at);
+        let written = self.storage.put(data, at);
         let mut pages = self.pages.lock();
         pages.mark(range.clone(), BUSY, Mark::Clear);
         if written.is_ok() {

@@ -210,7 +210,7 @@ impl PageCache {
         let Some(start) = pages.first_dirty(&range) else {
             return Some(None);
         };
-        if pages.get(start).busy {
+        if pages.is_closed() || pages.get(start).busy {
             return None;
         }
         let limit = range.end.min(start + most.min(WINDOW / PAGE));

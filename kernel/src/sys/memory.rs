@@ -55,11 +55,16 @@ impl Memory {
     }
 }
 
+/// Bytes that the kernel uses itself. Caches, which lie in its process for the most part, count on their own.
+pub fn kernel() -> u64 {
+    arch_um::host::process::resident_memory().saturating_sub(page_cache::own_bytes())
+}
+
 /// How it is used now. Asks the host about every process.
 pub fn usage() -> Memory {
     let mut memory = Memory {
         total: total(),
-        kernel: arch_um::host::process::resident_memory(),
+        kernel: kernel(),
         ..Memory::default()
     };
     for process in table::processes() {
