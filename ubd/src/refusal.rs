@@ -14,12 +14,17 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal.
+    /// A refusal. It is one line, whatever the names in it: they may come from a damaged header.
     pub fn new(errno: Errno, text: impl Into<String>) -> Self {
-        Self {
-            errno,
-            text: text.into(),
+        let mut line = String::new();
+        for character in text.into().chars() {
+            if character.is_control() {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
+            }
         }
+        Self { errno, text: line }
     }
 
     /// An image that cannot be opened.
@@ -72,5 +77,19 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_several_lines_is_told_in_one() {
+        let refusal = Refusal::unreadable(Path::new("a\nb\u{1b}c"), Errno::EIO);
+        assert!(
+            refusal.text().starts_with("\"a\\nb\\u{1b}c\" cannot be read"),
+            "{refusal}"
+        );
     }
 }
