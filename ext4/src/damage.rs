@@ -208,7 +208,7 @@ impl Ext4 {
     }
 
     /// Changes the super block on the disk, and in memory, around the journal. What transactions have changed and not brought home is not written.
-    fn patch_super(&self, change: impl Fn(&mut [u8])) -> Result<()> {
+    pub(crate) fn patch_super(&self, change: impl Fn(&mut [u8])) -> Result<()> {
         let mut raw = vec![0; SUPER_LEN];
         self.device.read(SUPER_AT, &mut raw)?;
         self.edit_super(&mut raw, &change);

@@ -42,6 +42,9 @@ pub(crate) struct Geometry {
     pub first_meta_bg: u32,
     pub backup_groups: [u32; 2],
     pub journal_ino: u32,
+    /// The number of the journal's own device, and what that has as its UUID.
+    pub journal_dev: u32,
+    pub journal_uuid: [u8; 16],
     pub orphan_file_ino: u32,
     pub default_resuid: u16,
     pub default_resgid: u16,
@@ -133,6 +136,8 @@ impl Geometry {
         }
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&raw[0x68..0x78]);
+        let mut journal_uuid = [0; 16];
+        journal_uuid.copy_from_slice(&raw[0xd0..0xe0]);
         let csum_seed = if incompat.contains(Incompat::CSUM_SEED) {
             word(0x270)
         } else {
@@ -187,6 +192,8 @@ impl Geometry {
             first_meta_bg: word(0x104),
             backup_groups: [word(0x24c), word(0x250)],
             journal_ino: word(0xe0),
+            journal_dev: word(0xe4),
+            journal_uuid,
             orphan_file_ino: word(0x280),
             default_resuid: get16(raw, 0x50),
             default_resgid: get16(raw, 0x52),

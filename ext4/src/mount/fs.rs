@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use arch_um::sync::Interruptible;
 use arch_um::time::Instant;
-use kernel::vfs::inode::{FsFlags, MountSource};
+use kernel::vfs::inode::{FsFlags, MountOption, MountSource};
 use kernel::vfs::{DevT, FileSystem, Inode, StatFs};
 
 use super::features;
@@ -118,6 +118,11 @@ impl FileSystem for Ext4 {
     }
 
     fn remount(&self, source: &MountSource) -> Result<()> {
+        let names_journal = |option: &MountOption| matches!(&option.key[..], b"journal_dev" | b"journal_path");
+        if source.options.iter().any(names_journal) {
+            log::error!("EXT4-fs: Cannot specify journal on remount");
+            return Err(Errno::EINVAL);
+        }
         let mut options = self.options.lock().clone();
         let before = core::mem::take(&mut options.abort);
         options.apply(source, &self.geometry, &self.name)?;

@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 use kernel::vfs::inode::MountSource;
 use kernel::vfs::{DevT, Timespec};
 
+use super::external::OpenJournal;
 use super::options::{DataMode, Options};
 use super::recovery::Replay;
 use super::{features, recovery};
@@ -27,7 +28,7 @@ use crate::{Errno, Result};
 const VALID: u16 = 1;
 
 /// What to mount, and as what.
-pub struct Mounting {
+pub struct Mounting<'a> {
     /// `ext2`, `ext3`, `ext4`.
     pub kind: &'static str,
     /// The device as the log calls it (`ubda`).
@@ -36,13 +37,15 @@ pub struct Mounting {
     pub dev: DevT,
     /// The device.
     pub device: Arc<dyn BlockDevice>,
+    /// How the journal's own device is opened, if it has one.
+    pub journals: OpenJournal<'a>,
 }
 
 /// Mounts. The options are those of `source`.
 ///
 /// # Errors
 /// `EINVAL` when it is no file system of this kind, or for an option; `EACCES` when the device cannot be written to, `EROFS` when its contents cannot; `EUCLEAN` when it is damaged.
-pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
+pub fn mount(what: Mounting<'_>, source: &MountSource) -> Result<Arc<Ext4>> {
     let name = what.name.clone();
     let mut raw = vec![0; SUPER_LEN];
     let at = super_at(source);
@@ -75,7 +78,7 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     }
     let device = Arc::new(Tracked::new(what.device.clone()));
     let buffers = BufferCache::new(device.clone(), geometry.block_size as usize);
-    let opened = recovery::open_journal(&buffers, &geometry, &options, read_only, &name)?;
+    let opened = recovery::open_journal(&buffers, &geometry, &options, read_only, &name, what.journals)?;
     let before = raw.clone();
     if opened.journal.is_logged() && at == SUPER_AT {
         // Replay may have written it.
@@ -112,6 +115,9 @@ pub fn mount(what: Mounting, source: &MountSource) -> Result<Arc<Ext4>> {
     }
     if replayed {
         fs.keep_errors(&before)?;
+    }
+    if let Some(number) = opened.moved.filter(|_| !fs.device.is_read_only()) {
+        fs.patch_super(|raw| put32(raw, 0xe4, number))?;
     }
     if let Some(error) = fs.journal.recorded_error() {
         log::warn!(

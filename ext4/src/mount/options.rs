@@ -46,6 +46,8 @@ pub(crate) struct Options {
     pub super_block: u64,
     pub journal_checksum: bool,
     pub journal_async_commit: bool,
+    /// The number of the journal's device, if it is not where the super block says.
+    pub journal_dev: Option<u32>,
     pub init_itable: bool,
     pub lazytime: bool,
     pub debug: bool,
@@ -91,6 +93,7 @@ impl Options {
             super_block: 1,
             journal_checksum: false,
             journal_async_commit: false,
+            journal_dev: None,
             init_itable: true,
             lazytime: false,
             debug: false,
@@ -208,6 +211,7 @@ impl Options {
             "journal_checksum" => self.journal_checksum = true,
             "nojournal_checksum" => self.journal_checksum = false,
             "journal_async_commit" => self.journal_async_commit = true,
+            "journal_dev" => self.journal_dev = Some(value.and_then(integer).ok_or(Errno::EINVAL)?),
             "init_itable" => self.init_itable = true,
             "noinit_itable" => self.init_itable = false,
             "lazytime" => self.lazytime = true,
@@ -321,6 +325,15 @@ impl Options {
             word(true, text);
         }
         out
+    }
+}
+
+/// A number as in C: `0x` and a leading `0` tell its base.
+fn integer(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None if text.len() > 1 && text.starts_with('0') => u32::from_str_radix(text, 8).ok(),
+        None => text.parse().ok(),
     }
 }
 

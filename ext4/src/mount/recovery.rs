@@ -11,6 +11,7 @@ use core::time::Duration;
 use arch_um::sync::{SpinLock, order};
 use kernel::vfs::DevT;
 
+use super::external::{Asking, OpenJournal};
 use super::options::{OnError, Options};
 use crate::buffer::BufferCache;
 use crate::device::BlockDevice;
@@ -35,6 +36,8 @@ pub(super) struct Opened {
     pub owner: Arc<SpinLock<Weak<Ext4>>>,
     /// What the journal's first transaction must bring about.
     pub fast_commits: Vec<FastCommit>,
+    /// The number of the journal's device, which the super block does not know.
+    pub moved: Option<u32>,
 }
 
 /// The journal of this file system, replayed; or the place where there is none. `EROFS` when it must be replayed and cannot be.
@@ -44,6 +47,7 @@ pub(super) fn open_journal(
     options: &Options,
     read_only: bool,
     device: &str,
+    journals: OpenJournal<'_>,
 ) -> Result<Opened> {
     let owner = Arc::new(SpinLock::new(&order::LEAF, Weak::new()));
     let has_journal = geometry.compat.contains(Compat::HAS_JOURNAL);
@@ -62,6 +66,7 @@ pub(super) fn open_journal(
             zones: Vec::new(),
             owner,
             fast_commits: Vec::new(),
+            moved: None,
         });
     }
     if needed {
@@ -74,13 +79,26 @@ pub(super) fn open_journal(
             log::info!("EXT4-fs ({device}): write access will be enabled during recovery");
         }
     }
-    if geometry.journal_ino == 0 {
-        log::error!("EXT4-fs ({device}): external journals are not supported");
-        return Err(Errno::EINVAL);
-    }
-    let runs = locate(buffers, geometry, options, device)?;
-    let blocks = runs.iter().map(|(_, len)| len).sum();
+    let asking = Asking {
+        geometry,
+        wanted: options.journal_dev,
+        read_only,
+        name: device,
+    };
+    let external = asking.open(journals)?;
+    let runs = match &external {
+        Some(_) => Vec::new(),
+        None => locate(buffers, geometry, options, device)?,
+    };
+    let blocks = match &external {
+        Some(external) => external.blocks,
+        None => runs.iter().map(|(_, len)| len).sum(),
+    };
+    let is_external = external.is_some();
     let find = |at: u32| {
+        if is_external {
+            return Ok(u64::from(at));
+        }
         let mut left = u64::from(at);
         for &(first, len) in &runs {
             if left < len {
@@ -117,6 +135,12 @@ pub(super) fn open_journal(
             CommitOrder::AfterFlush
         },
     };
+    let moved = external.as_ref().and_then(|external| external.moved);
+    if let Some(external) = external {
+        config.name = external.name;
+        config.superblock = external.superblock;
+        config.device = Some(Arc::new(Tracked::new(external.device)));
+    }
     config.barrier = if options.barrier { Barrier::Flush } else { Barrier::None };
     config.commit_interval = Duration::from_secs(u64::from(options.commit));
     config.fast_commits = Some(&mut fast_commits);
@@ -137,6 +161,7 @@ pub(super) fn open_journal(
         zones: runs.into_iter().map(|(first, len)| (first, first + len)).collect(),
         owner,
         fast_commits,
+        moved,
     })
 }
 

@@ -183,6 +183,27 @@ impl Image {
         self.path.to_str().unwrap()
     }
 
+    /// Bytes of the file.
+    pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        std::fs::File::open(&self.path)
+            .unwrap()
+            .read_exact_at(&mut bytes, at)
+            .unwrap();
+        bytes
+    }
+
+    /// Changes them.
+    pub fn patch(&self, at: u64, bytes: &[u8]) {
+        let file = OpenOptions::new().write(true).open(&self.path).unwrap();
+        file.write_all_at(bytes, at).unwrap();
+    }
+
+    /// `e2fsck` with these words: whether all is well, and what it says.
+    pub fn e2fsck(&self, words: &[&str]) -> (bool, String) {
+        run("e2fsck", &[words, &["-E", "no_optimize_extents", self.text()]].concat())
+    }
+
     /// `debugfs -R`.
     pub fn debugfs(&self, request: &str) -> String {
         run("debugfs", &["-R", request, self.text()]).1
@@ -351,11 +372,9 @@ pub fn mount(kind: &'static str, device: Arc<dyn BlockDevice>, options: &str, re
         name: "test".into(),
         dev: DevT::new(98, 0),
         device,
+        journals: &|_| Err(Errno::ENXIO),
     };
-    Ok(Mounted {
-        fs: ext4::mount::mount(what, &source)?,
-        ended: false,
-    })
+    ext4::mount::mount(what, &source).map(Mounted::of)
 }
 
 impl Drop for Image {
@@ -379,6 +398,11 @@ impl Drop for Mounted {
 }
 
 impl Mounted {
+    /// What has been mounted.
+    pub fn of(fs: Arc<ext4::Ext4>) -> Self {
+        Self { fs, ended: false }
+    }
+
     pub fn root(&self) -> Arc<dyn Inode> {
         FileSystem::root(&*self.fs)
     }

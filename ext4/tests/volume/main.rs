@@ -4,6 +4,7 @@ mod campaign;
 mod crash;
 mod damage;
 mod errors;
+mod external;
 mod fast;
 mod fast_area;
 mod image;
