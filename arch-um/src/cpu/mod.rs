@@ -281,6 +281,7 @@ pub fn host_cpu() -> Option<usize> {
 pub fn run(ncpus: usize, main: Box<dyn FnOnce() + Send>) -> ! {
     assert!(!started(), "cpu::run is called once");
     let ncpus = ncpus.clamp(1, MAX_CPUS);
+    crate::host::heap::init();
     crate::time::boot_instant();
     crate::exit::install();
     pin::init(ncpus);

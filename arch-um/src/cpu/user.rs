@@ -94,13 +94,14 @@ pub fn enter_user<R>(kick: &Arc<dyn Kick>, f: impl FnOnce() -> R) -> Option<R> {
         return None;
     }
     let start = cycles::now();
+    thread.enters_user(start);
     let value = f();
     let end = cycles::now();
     let spent = end.saturating_sub(start);
     drop(published);
     cpu.check_deferred(end);
     add(&cpu.user_cycles, spent);
-    thread.add_user(spent);
+    thread.left_user(spent);
     Some(value)
 }
 

@@ -11,8 +11,18 @@ const LARGE: usize = 16 << 10;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Blocks from so many bytes on are mapped one by one, so that the host has them back as soon as they are freed. The C library would raise this limit
+/// with each one, and keep hundreds of megabytes of holes after a while of caching.
+const MAPPED: libc::c_int = 128 << 10;
+
 #[global_allocator]
 static HEAP: Heap = Heap;
+
+/// Sets the limit. Once, early; before, the C library's own rule holds.
+pub(crate) fn init() {
+    // SAFETY: a number for the C library, which locks what it changes.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED) };
+}
 
 struct Heap;
 

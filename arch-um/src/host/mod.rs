@@ -6,7 +6,7 @@ pub mod auxv;
 pub mod dirent;
 pub mod fd;
 pub mod file_io;
-mod heap;
+pub(crate) mod heap;
 pub mod image;
 pub mod lock;
 pub mod mem;

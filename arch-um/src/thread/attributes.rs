@@ -9,6 +9,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// In place of the start of a run of user code: it has ended and is being added.
+const BETWEEN: u64 = 1;
+
 impl Thread {
     /// Unique number, never used again.
     pub fn id(&self) -> u64 {
@@ -31,9 +34,22 @@ impl Thread {
         cycles::to_ns(self.runtime.load(Ordering::Relaxed) + ran)
     }
 
-    /// Time in user code so far, in ns. Up to date at its last entry to the kernel.
+    /// Time in user code so far, in ns, that of a run which has not ended included: a program that only computes never enters the kernel by itself.
     pub fn user_ns(&self) -> u64 {
-        cycles::to_ns(self.user.load(Ordering::Relaxed))
+        loop {
+            let since = self.user_since.load(Ordering::Acquire);
+            let user = self.user.load(Ordering::Acquire);
+            if since == BETWEEN || since != self.user_since.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+                continue;
+            }
+            let run = if since == 0 {
+                0
+            } else {
+                cycles::now().saturating_sub(since)
+            };
+            return cycles::to_ns(user + run);
+        }
     }
 
     pub(crate) fn add_runtime(&self, cycles: u64) {
@@ -42,9 +58,17 @@ impl Thread {
             .store(self.runtime.load(Ordering::Relaxed) + cycles, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_user(&self, cycles: u64) {
+    /// A run of user code begins at `now`, in cycles.
+    pub(crate) fn enters_user(&self, now: u64) {
+        self.user_since.store(now, Ordering::Release);
+    }
+
+    /// And has ended after so many cycles. Who reads meanwhile counts it once.
+    pub(crate) fn left_user(&self, cycles: u64) {
+        self.user_since.store(BETWEEN, Ordering::Release);
         self.user
-            .store(self.user.load(Ordering::Relaxed) + cycles, Ordering::Relaxed);
+            .store(self.user.load(Ordering::Relaxed) + cycles, Ordering::Release);
+        self.user_since.store(0, Ordering::Release);
     }
 
     pub(crate) fn count_involuntary(&self) {

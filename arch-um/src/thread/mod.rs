@@ -56,6 +56,8 @@ pub struct Thread {
     wait: AtomicU8,
     runtime: AtomicU64,
     user: AtomicU64,
+    /// When the present run of user code began, in cycles; 0: there is none.
+    user_since: AtomicU64,
     voluntary: AtomicU64,
     involuntary: AtomicU64,
     local: OnceLock<Arc<dyn Any + Send + Sync>>,
@@ -118,6 +120,7 @@ pub fn create(name: &str, f: Box<dyn FnOnce() + Send>) -> Result<ThreadRef, Errn
         wait: AtomicU8::new(b'S'),
         runtime: AtomicU64::new(0),
         user: AtomicU64::new(0),
+        user_since: AtomicU64::new(0),
         voluntary: AtomicU64::new(0),
         involuntary: AtomicU64::new(0),
         local: OnceLock::new(),

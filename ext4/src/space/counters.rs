@@ -39,9 +39,9 @@ impl Counters {
         self.free.load(Ordering::Relaxed)
     }
 
-    /// Whether blocks are free on the disk that cannot be taken yet.
+    /// Whether more can be taken after a commit: blocks are free on the disk that cannot be taken yet, or data that has been promised some may need fewer.
     pub(crate) fn has_pending(&self) -> bool {
-        self.free() as i64 > self.available.load(Ordering::Relaxed)
+        self.free() as i64 > self.available.load(Ordering::Relaxed) || self.promised.load(Ordering::Relaxed) > 0
     }
 
     /// What may still be promised.

@@ -8,13 +8,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use arch_um::host::process::{proportional_memory, trim_heap};
+use arch_um::host::process::proportional_memory;
 use arch_um::sync::{Interruptible, WaitQueue};
 use arch_um::thread;
 use arch_um::time::{Duration, Instant};
 
 use super::space::Mm;
 use super::vma::PAGE_SIZE;
+use crate::page_cache::reclaim;
 use crate::signal::send;
 use crate::signal::{SigInfo, Signal};
 use crate::sys::memory;
@@ -121,7 +122,7 @@ fn look() -> Duration {
     let mut used = programs.saturating_add(kernel);
     if used > total {
         // Nobody dies for what lies idle in the heap.
-        trim_heap();
+        reclaim::release_idle();
         used = programs.saturating_add(memory::kernel());
     }
     if used > total {

@@ -5,14 +5,29 @@ use alloc::vec::Vec;
 
 use arch_um::sync::{SpinLock, order};
 
-/// Buffers kept.
-const MOST: usize = 16;
+use crate::sys::memory;
+
+/// Most bytes kept, and the share of the machine's memory that they may be.
+const MOST: u64 = 32 << 20;
+const SHARE: u64 = 16;
 /// Smaller ones are the allocator's affair.
 const LEAST_LEN: usize = 32 << 10;
 /// Larger ones are not worth their memory.
 const MOST_LEN: usize = 1 << 20;
 
-static FREE: SpinLock<Vec<Vec<u8>>> = SpinLock::new(&order::LEAF, Vec::new());
+static FREE: SpinLock<Free> = SpinLock::new(
+    &order::LEAF,
+    Free {
+        buffers: Vec::new(),
+        bytes: 0,
+    },
+);
+
+/// Buffers in no use, the last one used last.
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    bytes: u64,
+}
 
 /// Whether memory of `size` bytes may hold `len` for long.
 pub(super) fn fits(size: usize, len: usize) -> bool {
@@ -24,8 +39,10 @@ pub(crate) fn take(len: usize) -> Vec<u8> {
     if len >= LEAST_LEN {
         let found = {
             let mut free = FREE.lock();
-            let found = free.iter().position(|buffer| fits(buffer.len(), len));
-            found.map(|index| free.swap_remove(index))
+            let place = free.buffers.iter().rposition(|buffer| fits(buffer.len(), len));
+            let found = place.map(|place| free.buffers.remove(place));
+            free.bytes -= found.as_ref().map_or(0, |buffer| buffer.len() as u64);
+            found
         };
         if let Some(mut buffer) = found {
             buffer.truncate(len);
@@ -42,8 +59,24 @@ pub(crate) fn give(mut buffer: Vec<u8>) {
         return;
     }
     buffer.resize(len, 0);
+    let most = MOST.min(memory::total() / SHARE);
     let mut free = FREE.lock();
-    if free.len() < MOST {
-        free.push(buffer);
+    if free.bytes + len as u64 <= most {
+        free.bytes += len as u64;
+        free.buffers.push(buffer);
+        return;
     }
+    drop(free);
+    // Beyond the bound: the host's again, without the lock.
+    drop(buffer);
+}
+
+/// Gives all of them to the heap.
+pub(crate) fn clear() {
+    let all = {
+        let mut free = FREE.lock();
+        free.bytes = 0;
+        core::mem::take(&mut free.buffers)
+    };
+    drop(all);
 }

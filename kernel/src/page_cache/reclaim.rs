@@ -11,7 +11,7 @@ use arch_um::host::process::trim_heap;
 use arch_um::sync::{SpinLock, order};
 
 use super::pages::{BUSY, Mark};
-use super::{PAGE, PageCache};
+use super::{PAGE, PageCache, buffers};
 use crate::sys::memory;
 
 /// Valid pages of all caches.
@@ -99,9 +99,15 @@ pub(crate) fn give_back() {
     let kernel = memory::kernel();
     let least = LEAST.fetch_min(kernel, Ordering::Relaxed).min(kernel);
     if kernel - least > IDLE {
-        trim_heap();
+        release_idle();
         LEAST.store(memory::kernel(), Ordering::Relaxed);
     }
+}
+
+/// The host gets back what is in no use, also what is kept to be used again soon.
+pub(crate) fn release_idle() {
+    buffers::clear();
+    trim_heap();
 }
 
 /// Every cache there is.

@@ -26,6 +26,17 @@ pub(super) struct Runs {
 #[must_use = "freeing it is work for the host"]
 pub(super) struct Detached(Vec<Arc<Vec<u8>>>);
 
+impl Drop for Detached {
+    fn drop(&mut self) {
+        for run in self.0.drain(..) {
+            // Who still copies from it lets go of it himself.
+            if let Ok(data) = Arc::try_unwrap(run) {
+                buffers::give(data);
+            }
+        }
+    }
+}
+
 /// Bytes of a range: of a run, or zeros.
 pub(super) struct Piece {
     run: Option<Arc<Vec<u8>>>,
@@ -45,6 +56,12 @@ impl Piece {
 }
 
 impl Runs {
+    /// Nothing is left: what there was is the caller's, as of [`punch`](Self::punch).
+    pub fn take(&mut self) -> Detached {
+        self.bytes = 0;
+        Detached(core::mem::take(&mut self.runs).into_values().collect())
+    }
+
     /// Bytes of memory in use.
     pub fn bytes(&self) -> u64 {
         self.bytes

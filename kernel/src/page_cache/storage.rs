@@ -210,7 +210,11 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        forget(self.place.get_mut());
+        let place = self.place.get_mut();
+        forget(place);
+        if let Place::Own(runs) = place {
+            drop(runs.take());
+        }
     }
 }
 
