@@ -283,3 +283,36 @@ print(sectors(lambda: [m[at] for at in range(32 * M, 33 * M, 4096)][:0]))'",
     );
     assert_eq!(ran.output, "24\n128\n128\n2048\n0\n0\n");
 }
+
+#[test]
+fn mincore_tells_what_is_cached_and_drop_caches_forgets_it() {
+    let scratch = Scratch::new();
+    let disk = image(&scratch, "disk", 16 * MIB);
+    let (ran, _) = with_disks(
+        &[ubda(&disk)],
+        "python3 -c 'import ctypes, os
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+disk = os.open(\"/dev/ubda\", os.O_RDONLY)
+def resident():
+    size = 16 << 20
+    pages = ctypes.create_string_buffer(size // 4096)
+    memory = libc.mmap(None, size, 1, 1, disk, 0)
+    assert libc.mincore(ctypes.c_void_p(memory), ctypes.c_size_t(size), pages) == 0
+    libc.munmap(ctypes.c_void_p(memory), ctypes.c_size_t(size))
+    return sum(page & 1 for page in pages.raw[:size // 4096])
+def cached():
+    return [int(line.split()[1]) for line in open(\"/proc/meminfo\") if line.startswith(\"Cached:\")][0]
+def drop():
+    open(\"/proc/sys/vm/drop_caches\", \"w\").write(\"1\")
+drop()
+print(resident())
+before = cached()
+os.pread(disk, 16 << 20, 0)
+print(resident(), cached() - before)
+drop()
+print(resident(), cached() - before)'",
+    );
+    assert_eq!(ran.output, "0\n4096 16384\n0 0\n");
+}

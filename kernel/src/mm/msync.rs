@@ -3,7 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::vma::{PAGE_SIZE, VmFlags, VmaBacking, page_align_up};
+use super::cached::source_of;
+use super::vma::{PAGE_SIZE, VmFlags, Vma, VmaBacking, page_align_up};
 use crate::syscall::Context;
 use crate::user::UserAddr;
 use crate::vfs::File;
@@ -77,7 +78,26 @@ pub fn sys_mincore(cx: &Context, addr: u64, len: u64, out: UserAddr) -> Result<u
         if !mm.lock().tree.covers(at..to) {
             return Err(Errno::ENOMEM);
         }
-        let resident = mm.space().resident(at, to - at);
+        let mut resident = mm.space().resident(at, to - at);
+        // What a file's mapping has not touched yet may be in memory all the same.
+        let cached: Vec<Vma> = {
+            let state = mm.lock();
+            state
+                .tree
+                .overlapping(at..to)
+                .filter(|vma| vma.is_cached())
+                .cloned()
+                .collect()
+        };
+        for vma in &cached {
+            let Some(source) = source_of(vma) else { continue };
+            for page in (vma.start.max(at)..vma.end.min(to)).step_by(PAGE_SIZE as usize) {
+                let known = resident.get_mut(((page - at) / PAGE_SIZE) as usize);
+                if let Some(known) = known.filter(|known| !**known) {
+                    *known = source.is_cached(vma.offset_of(page));
+                }
+            }
+        }
         let bytes: Vec<u8> = resident.into_iter().map(u8::from).collect();
         out.offset((at - addr) / PAGE_SIZE).write(&bytes)?;
         at = to;

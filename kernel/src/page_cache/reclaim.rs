@@ -115,6 +115,15 @@ pub(crate) fn caches() -> Vec<Arc<PageCache>> {
     CLOCK.lock().caches.iter().filter_map(Weak::upgrade).collect()
 }
 
+/// Forgets all clean pages that no guest maps (`/proc/sys/vm/drop_caches`).
+pub fn drop_caches() {
+    for cache in caches() {
+        // Pages that cannot be let go of stay.
+        let _ = cache.drop_clean(0..cache.last_page());
+    }
+    release_idle();
+}
+
 /// Frees memory if caches have too much. With no page claimed and no lock held that ranks behind `INODE` but the file's own.
 pub fn balance() {
     let (cached, bound) = (cached_bytes(), bound());

@@ -68,6 +68,10 @@ impl PageSource for PageCache {
         self.fill_pages(start, end, pattern)
     }
 
+    fn is_cached(&self, at: u64) -> bool {
+        self.pages.lock().get(at / PAGE).is_readable()
+    }
+
     fn dirtied(&self, start: u64, end: u64) {
         let range = start / PAGE..end.div_ceil(PAGE).min(self.last_page());
         if !range.is_empty() {
@@ -95,6 +99,10 @@ impl PageSource for Window {
         }
         let filled = self.cache.fill(self.base + start, self.base + end, pattern)?;
         Ok(filled.saturating_sub(self.base))
+    }
+
+    fn is_cached(&self, at: u64) -> bool {
+        at < self.len && self.cache.is_cached(self.base + at)
     }
 
     fn dirtied(&self, start: u64, end: u64) {

@@ -149,6 +149,8 @@ pub trait PageSource: Send + Sync {
     /// Makes the pages of `start..end` (bytes, page aligned) valid; returns how far they are valid. `EIO` from the disk; a range past the end
     /// of file yields less than asked. `pattern`: what is known of the faults to come (`madvise(2)`).
     fn fill(&self, start: u64, end: u64, pattern: Pattern) -> Result<u64>;
+    /// Whether the page at byte `at` is in memory (`mincore(2)`).
+    fn is_cached(&self, at: u64) -> bool;
     /// A guest wrote through a shared mapping somewhere in this range: it is dirty now.
     fn dirtied(&self, start: u64, end: u64);
 }

@@ -283,6 +283,9 @@ fn vm(tree: &Arc<Tree>) {
     });
     let drop_caches = |data: &[u8]| match number(data)? {
         kind @ 1..=4 => {
+            if kind & 1 != 0 {
+                crate::page_cache::reclaim::drop_caches();
+            }
             if kind & 2 != 0 {
                 crate::vfs::dentry::drop_caches();
             }
