@@ -119,6 +119,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("madvise08", "core dumps on hostfs"),
     ("mincore04", "pages that another process locked"),
     ("mmap12", "/proc/PID/pagemap"),
+    (
+        "mmap16",
+        "no SIGBUS for a store into a hole of a full disk: msync and fsync tell",
+    ),
     ("mount08", "mounts on /proc/PID/fd"),
     ("move_mount03", "MOVE_MOUNT_BENEATH"),
     ("munmap04", "the host's limit on mappings"),
@@ -132,6 +136,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("prctl10", "PR_SET_TSC"),
     ("sched_setattr01", "SCHED_DEADLINE"),
     ("sched_getattr01", "SCHED_DEADLINE"),
+    (
+        "readahead02",
+        "read_bytes counts no faults; what a program has mapped stays cached while it lives",
+    ),
     ("seccomp01", "CONFIG_SECCOMP is off"),
     ("setxattr03", "inode flags of tmpfs"),
     ("unlink09", "inode flags of tmpfs"),
