@@ -324,3 +324,18 @@ fn a_tree_larger_than_memory_is_read_and_written_within_it() {
     );
     assert_clean(&disk, "after the tree");
 }
+
+#[test]
+fn what_caches_have_given_up_does_not_stay_with_the_kernel() {
+    let scratch = Scratch::new();
+    let disk = image(&scratch, "disk", 900 * MIB);
+    format(&disk, "-t ext3 -b 1024");
+    let script = "mkdir /dev/at && mount /dev/ubda /dev/at && cd /dev/at || exit 1
+        for i in $(seq 300); do head -c 20000 /dev/zero >small-$i; done
+        dd if=/dev/zero of=large bs=1M count=300 2>/dev/null && cat large | wc -c
+        awk '$1 == \"Slab:\" { print ($2 < 128 * 1024) }' /proc/meminfo; dmesg | grep -c 'ut of memory'; cd /; umount /dev/at";
+    let linux = Linux::hostfs(Backend::Seccomp).arg(ubda(&disk)).arg("mem=256M");
+    let (ran, outcome) = in_guest_with(linux, script);
+    assert_eq!(ran.output, "314572800\n1\n0\n", "{}", outcome.console());
+    assert_clean(&disk, "after more than fits");
+}
