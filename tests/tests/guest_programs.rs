@@ -74,7 +74,8 @@ fn a_lease_is_taken_from_a_holder_who_does_not_answer_also_on_tmpfs_and_ext4() {
     assert_eq!(made.status, 0, "{}", made.output);
     let linux = Linux::hostfs(Backend::Seccomp).arg(tests::disk_files::ubda(&disk));
     let script = format!(
-        "{leases} forced; mount -t tmpfs none /tmp; {leases}; umount /tmp; mount -t ext4 /dev/ubda /tmp; {leases}"
+        "mkdir /dev/own; mount -t tmpfs none /dev/own; cp {leases} /dev/own; leases=/dev/own/leases\n\
+        $leases forced; mount -t tmpfs none /tmp; $leases; umount /tmp; mount -t ext4 /dev/ubda /tmp; $leases"
     );
     let (ran, _) = in_guest_with(linux, &script);
     assert_eq!(ran.output, format!("{forced}{native}{native}"));
