@@ -254,7 +254,9 @@ fn stubs(kernel: &std::process::Child) -> Vec<String> {
 
 /// A guest with three processes, one of them busy, as soon as it has some stubs.
 fn busy(backend: Backend, script: &str) -> std::process::Child {
+    // Who runs the tests may ignore signals (`nohup`), and `linux` would go on ignoring them.
     let mut command = Linux::hostfs(backend)
+        .under(["env", "--default-signal"])
         .args(["init=/bin/sh", "--", "-c", script])
         .command();
     command

@@ -65,7 +65,10 @@ const HANG_GUARD: Duration = Duration::from_secs(60);
 fn judge(test: &Test) -> Result<Duration, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     let start = Instant::now();
-    let mut child = Command::new(exe)
+    // Who runs the tests may ignore signals (`nohup`), and the machine would go on ignoring them.
+    let mut child = Command::new("env")
+        .arg("--default-signal")
+        .arg(exe)
         .args(["--run", test.name])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
