@@ -4,16 +4,22 @@
 //! counted modulo 4096 (Zen 3: 85 and 400 µs/MiB). The C library puts a large block 16 bytes behind the start of a page, and what a host copies from is
 //! mostly whole pages: each `pread` into such a block was a slow one. Behind a cache line's start it is never, from pages or from such blocks of guests.
 
+//!
+//! The place is chosen here, in a block that is somewhat larger: `memalign(3)` before glibc 2.38 does not take what it gave back for the same size again,
+//! and caches that come and go left hundreds of megabytes of holes.
+
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Blocks from so many bytes on hold data for the host to copy; for smaller ones chance is good enough.
 const LARGE: usize = 16 << 10;
 /// Bytes of a cache line.
 const LINE: usize = 64;
+/// What the C library aligns to: room enough before a line for where its block begins.
+const WORD: usize = 16;
 
-/// Blocks from so many bytes on are mapped one by one, so that the host has them back as soon as they are freed. The C library would raise this limit
-/// with each one, and keep hundreds of megabytes of holes after a while of caching.
-const MAPPED: libc::c_int = 128 << 10;
+/// Blocks from so many bytes on are mapped one by one, so that the host has them back as soon as they are freed. Those that hold data are shorter: the
+/// host's making of their pages costs more than the data's copy. The C library would raise this limit with each block.
+const MAPPED: libc::c_int = 4 << 20;
 
 #[global_allocator]
 static HEAP: Heap = Heap;
@@ -26,35 +32,71 @@ pub(crate) fn init() {
 
 struct Heap;
 
-/// What the C library is asked for; the same at the beginning and the end of a block.
-fn placed(layout: Layout) -> Layout {
-    if layout.size() < LARGE {
-        return layout;
+/// The block of the C library in which one of this layout is placed at a cache line; `None` for what it places itself.
+fn around(layout: Layout) -> Option<Layout> {
+    if layout.size() < LARGE || layout.align() > LINE {
+        return None;
     }
-    layout.align_to(LINE).unwrap_or(layout)
+    Layout::from_size_align(layout.size().checked_add(LINE)?, WORD).ok()
 }
 
-// SAFETY: every block comes from `System` and goes back to it with the layout that it was taken with, for `placed` depends on the caller's layout alone.
+/// The first cache line behind the beginning of such a block, which is noted before it.
+///
+/// # Safety
+/// `whole` is null, or a block of a layout that [`around`] has made.
+unsafe fn place(whole: *mut u8) -> *mut u8 {
+    if whole.is_null() {
+        return whole;
+    }
+    let skip = LINE - whole.addr() % LINE;
+    // SAFETY: `skip` is a multiple of `WORD`, as the address is, and at most `LINE`: the block has so many bytes more than was asked for, and the
+    // word before the place lies in it.
+    unsafe {
+        let place = whole.add(skip);
+        place.cast::<usize>().sub(1).write(skip);
+        place
+    }
+}
+
+// SAFETY: every block comes from `System` and goes back to it with the layout that it was taken with, for `around` depends on the caller's layout alone.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises; the layout is as large and aligned at least as well.
-        unsafe { System.alloc(placed(layout)) }
+        // SAFETY: the caller's promises; the block around is one of its own layout.
+        unsafe {
+            match around(layout) {
+                Some(whole) => place(System.alloc(whole)),
+                None => System.alloc(layout),
+            }
+        }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as for `alloc`.
-        unsafe { System.alloc_zeroed(placed(layout)) }
+        // SAFETY: as for `alloc`; what is noted lies before the caller's block.
+        unsafe {
+            match around(layout) {
+                Some(whole) => place(System.alloc_zeroed(whole)),
+                None => System.alloc_zeroed(layout),
+            }
+        }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block was taken with this layout.
-        unsafe { System.dealloc(block, placed(layout)) }
+        // SAFETY: the block was taken with this layout, and where it was placed the word before it tells how far behind the beginning.
+        unsafe {
+            match around(layout) {
+                Some(whole) => {
+                    let skip = block.cast::<usize>().sub(1).read();
+                    System.dealloc(block.sub(skip), whole);
+                }
+                None => System.dealloc(block, layout),
+            }
+        }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller promises that the size is right for this alignment.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if placed(layout) == layout && placed(new) == new {
+        if around(layout).is_none() && around(new).is_none() {
             // SAFETY: neither of the two is placed: a matter of the C library alone.
             return unsafe { System.realloc(block, layout, size) };
         }
