@@ -67,7 +67,7 @@ pub(crate) fn give(mut buffer: Vec<u8>) {
         return;
     }
     drop(free);
-    // Beyond the bound: the host's again, without the lock.
+    // Beyond the bound: the heap's again, without the lock.
     drop(buffer);
 }
 
