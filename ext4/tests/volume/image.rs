@@ -446,17 +446,21 @@ pub fn mkdir(dir: &Arc<dyn Inode>, name: &str) -> Arc<dyn Inode> {
 }
 
 pub fn open(inode: &Arc<dyn Inode>, flags: OpenFlags) -> Arc<File> {
-    File::new(inode.clone().open(flags).unwrap(), None, flags, Cred::root())
+    try_open(inode, flags).unwrap()
+}
+
+pub fn try_open(inode: &Arc<dyn Inode>, flags: OpenFlags) -> Result<Arc<File>> {
+    Ok(File::new(inode.clone().open(flags)?, None, flags, Cred::root()))
 }
 
 pub fn write_at(inode: &Arc<dyn Inode>, pos: u64, data: &[u8]) -> Result<Written> {
-    let file = open(inode, OpenFlags::RDWR);
+    let file = try_open(inode, OpenFlags::RDWR)?;
     file.ops()
         .write_at(&file, WriteAt::Offset(pos), &mut SliceSource::new(data))
 }
 
 pub fn read_at(inode: &Arc<dyn Inode>, pos: u64, len: usize) -> Result<Vec<u8>> {
-    let file = open(inode, OpenFlags::empty());
+    let file = try_open(inode, OpenFlags::empty())?;
     let mut data = vec![0; len];
     let count = file.read_exact_at(pos, &mut data)?;
     data.truncate(count);
