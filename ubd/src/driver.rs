@@ -14,6 +14,7 @@ use kernel::user::UserPtr;
 use kernel::vfs::File;
 
 use crate::engine::{self, Engine};
+use crate::promptness::Promptness;
 use crate::spec::{Flags, Spec};
 use crate::store::Store;
 
@@ -43,6 +44,7 @@ pub struct Served {
     /// The same for zeroed ranges.
     zeroes: AtomicBool,
     reports: AtomicU32,
+    promptness: Promptness,
     /// Flushes a store that has something in memory only.
     saver: Timer,
     saver_set: AtomicBool,
@@ -61,6 +63,7 @@ impl UbdDriver {
                 discards: AtomicBool::new(trims),
                 zeroes: AtomicBool::new(trims),
                 reports: AtomicU32::new(0),
+                promptness: Promptness::default(),
                 saver: Timer::new(Arc::new(move || {
                     if let Some(disk) = disk.upgrade() {
                         disk.saver_set.store(false, Ordering::Relaxed);
@@ -155,6 +158,21 @@ impl Served {
     pub fn read_cached(&self, bio: &mut Bio) -> Cached {
         let store = self.store.lock().clone();
         store.map_or(Cached::No, |store| store.read_cached(bio.offset, &mut bio.data))
+    }
+
+    /// Whether the calling thread may make a short write with `flags` himself: it is a copy into the host's memory, and the host has not let a writer wait lately.
+    /// Threads that are not kernel threads bring what others wait for: they leave it to the pool.
+    pub fn writes_at_once(&self, flags: BioFlags) -> bool {
+        let store = || self.store.lock().clone();
+        !flags.contains(BioFlags::FUA)
+            && arch_um::thread::try_current().is_some()
+            && self.promptness.holds()
+            && store().is_some_and(|store| store.is_buffered())
+    }
+
+    /// What is known of how the host takes writes.
+    pub fn promptness(&self) -> &Promptness {
+        &self.promptness
     }
 
     /// Carries out a request on the calling host thread, which may block.

@@ -1,5 +1,6 @@
 //! Where requests run, so that neither a vCPU nor the I/O thread ever waits for the host's disk: on the host thread pool, or, for disks that are one
-//! host file byte by byte, through a [`ring`]. What the host has in memory is read at once, by the caller.
+//! host file byte by byte, through a [`ring`]. What the host has in memory is read at once, by the caller, and short writes into its memory are
+//! made at once while it takes them so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,8 @@ use crate::spec::Flags;
 
 /// A read ahead up to so many bytes is quicker done than handed over; with more the copy is for another processor.
 pub const SHORT: u64 = 64 << 10;
+/// A write up to so many bytes is quicker done than handed over.
+const SHORT_WRITE: u64 = 32 << 10;
 
 /// What carries out a disk's requests.
 #[derive(Clone, Default)]
@@ -52,6 +55,11 @@ pub fn submit(disk: Arc<Served>, mut bio: Bio) {
     let inline = !bio.flags.contains(BioFlags::AHEAD) || bio.len <= SHORT;
     if bio.op == Op::Read && inline && disk.read_cached(&mut bio) == Cached::Yes {
         bio.complete(Ok(()));
+        return;
+    }
+    if bio.op == Op::Write && bio.len <= SHORT_WRITE && disk.writes_at_once(bio.flags) {
+        let outcome = disk.promptness().watch(|| disk.carry_out(&mut bio));
+        bio.complete(outcome);
         return;
     }
     match disk.engine() {

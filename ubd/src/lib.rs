@@ -13,6 +13,7 @@ pub mod cow;
 mod driver;
 mod engine;
 mod open;
+mod promptness;
 #[cfg(feature = "qcow2")]
 mod qcow2;
 mod refusal;

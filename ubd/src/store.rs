@@ -21,6 +21,11 @@ pub trait Store: Send + Sync {
     /// The host's: `ENOSPC`, `EIO`, `EFBIG`.
     fn write(&self, offset: u64, data: &[u8], durability: Durability) -> Result<(), Errno>;
 
+    /// Whether [`write`](Self::write) with [`Durability::Cached`] is a copy into the host's memory, as long as the host has room there.
+    fn is_buffered(&self) -> bool {
+        false
+    }
+
     /// Puts everything that was written before on stable storage.
     ///
     /// # Errors
@@ -59,6 +64,10 @@ impl Store for Image {
 
     fn write(&self, offset: u64, data: &[u8], durability: Durability) -> Result<(), Errno> {
         Image::write(self, offset, data, durability)
+    }
+
+    fn is_buffered(&self) -> bool {
+        Image::is_buffered(self)
     }
 
     fn flush(&self) -> Result<(), Errno> {

@@ -80,6 +80,8 @@ pub struct Image {
     file: File,
     read_only: bool,
     block_device: bool,
+    /// Opened with `O_SYNC`.
+    sync: bool,
     identity: Identity,
     /// Seconds of the modification time when it was opened.
     modified: i64,
@@ -178,6 +180,7 @@ impl Image {
             file,
             read_only,
             block_device: kind.is_block_device(),
+            sync: options.sync,
             identity: Identity::of(&metadata),
             modified: metadata.mtime(),
             least_len: AtomicU64::new(0),
@@ -286,6 +289,11 @@ impl Image {
             // Part of it, the end of the file, a file system that cannot tell: the long way finds out.
             _ => Cached::No,
         }
+    }
+
+    /// Whether a write that need not be stable is a copy into the host's memory, as long as there is room.
+    pub fn is_buffered(&self) -> bool {
+        !self.sync
     }
 
     /// Writes all of `data` at `offset`.

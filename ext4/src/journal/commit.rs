@@ -283,7 +283,8 @@ impl Log {
             state.committed = tid;
             state.committing = None;
         }
-        self.changed.wake_all();
+        // The journal's thread has nothing else to do.
+        self.changed.wake_sync(usize::MAX, 0);
         // The last references to files and blocks go here, with no lock held.
         drop((running.buffers, running.ordered));
     }

@@ -50,7 +50,8 @@ impl Worker {
             Stage::Running { .. } => {}
             Stage::Absent | Stage::Stopping => return false,
         }
-        self.queue.wake_all();
+        // Who asks goes to sleep now.
+        self.queue.wake_sync(usize::MAX, 0);
         true
     }
 

@@ -160,6 +160,10 @@ impl Store for CowStore {
         self.mark(sectors, durability)
     }
 
+    fn is_buffered(&self) -> bool {
+        self.policy != Saving::EachWrite && self.cow.is_buffered()
+    }
+
     fn flush(&self) -> Result<(), Errno> {
         self.save()
     }
