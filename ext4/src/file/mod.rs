@@ -95,8 +95,7 @@ impl Inode {
             outcome?;
             return Ok(Written { count: 0, end: start });
         }
-        self.touch();
-        self.mark_dirty();
+        self.written_to();
         if flags.contains(OpenFlags::DIRECT)
             && let Some(cache) = self.cache_now()
         {

@@ -16,6 +16,7 @@ impl Inode {
         let promised = self.promise.lock().blocks() * (self.fs.block_size() / 512);
         let size = self.len_now();
         let core = self.core.lock();
+        self.times_are_seen(&core);
         // So that nobody takes contents in the inode for a hole.
         let inline = if core.flags.contains(Flags::INLINE_DATA) && self.kind == FileType::Regular {
             size.div_ceil(512)

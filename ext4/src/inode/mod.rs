@@ -13,6 +13,7 @@ pub(crate) mod orphan;
 
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
 
 use arch_um::sync::{RwLock, SpinLock, order};
 use kernel::page_cache::PageCache;
@@ -53,6 +54,18 @@ pub struct Inode {
     pub(crate) written: AtomicU64,
     /// Was mapped into a guest since its cache was made.
     pub(crate) mapped: AtomicBool,
+    /// Somebody has asked for the times since they changed. With `core` held.
+    times_seen: AtomicBool,
+}
+
+/// How long writes may leave times as they are that nobody has seen: a tick of Linux on servers, whose times of files have no more precision.
+const TICK: Duration = Duration::from_millis(4);
+
+/// Whether `time` is in the last [`TICK`] before `now`.
+fn is_just_before(time: Timespec, now: Timespec) -> bool {
+    let nanoseconds = |time: Timespec| i128::from(time.sec) * 1_000_000_000 + i128::from(time.nsec);
+    let age = nanoseconds(now) - nanoseconds(time);
+    (0..TICK.as_nanos() as i128).contains(&age)
 }
 
 impl Inode {
@@ -77,6 +90,8 @@ impl Inode {
             // Another life of this inode may have written.
             written: AtomicU64::new(fs.device.now().0),
             mapped: AtomicBool::new(false),
+            // Before it was last forgotten somebody may have.
+            times_seen: AtomicBool::new(true),
             fs,
         })
     }
@@ -148,6 +163,10 @@ impl Inode {
     /// Contents or fields changed: write-back will come by.
     pub(crate) fn mark_dirty(&self) {
         self.dirty.store(true, Ordering::Release);
+        self.await_write_back();
+    }
+
+    fn await_write_back(&self) {
         if let Some(me) = self.arc() {
             self.fs.dirty.lock().insert(self.ino, me);
         }
@@ -155,10 +174,32 @@ impl Inode {
 
     /// Modification and change time are now.
     pub(crate) fn touch(&self) {
-        let now = Timespec::now();
-        let mut core = self.core.lock();
+        self.touch_at(&mut self.core.lock(), Timespec::now());
+    }
+
+    fn touch_at(&self, core: &mut Core, now: Timespec) {
         core.mtime = now;
         core.ctime = now;
         core.version = core.version.wrapping_add(1);
+        self.times_seen.store(false, Ordering::Relaxed);
+    }
+
+    /// Somebody is told the times.
+    pub(crate) fn times_are_seen(&self, _core: &Core) {
+        self.times_seen.store(true, Ordering::Relaxed);
+    }
+
+    /// A program wrote: write-back will come by, and the times follow, if they are older than [`TICK`] or somebody has seen them. So who writes and synchronizes in
+    /// turns has the journal commit once a tick, as on Linux, whose times of files go by ticks; nobody can see a difference that is not there.
+    pub(crate) fn written_to(&self) {
+        let now = Timespec::now();
+        let mut core = self.core.lock();
+        let old = !is_just_before(core.mtime, now) || !is_just_before(core.ctime, now);
+        if old || self.times_seen.load(Ordering::Relaxed) {
+            self.touch_at(&mut core, now);
+            self.dirty.store(true, Ordering::Release);
+        }
+        drop(core);
+        self.await_write_back();
     }
 }
