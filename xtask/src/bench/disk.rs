@@ -1,7 +1,7 @@
 //! `cargo xtask bench disk`: an ext4 image under the work of a day, natively on a loop device (as root, where the host has one), in our guests
 //! (the disk served by the pool of threads, and once by io_uring) and in UML's. Each gets a fresh image made by `mke2fs`.
 //!
-//! The row of `fsync` compares the native column with ours alone: UML completes a flush without any call to the host (none of 300 `fsync` of the guest
+//! Rows that end with an `fsync` compare the native column with ours alone: UML completes a flush without any call to the host (none of 300 `fsync` of the guest
 //! becomes one, as `perf stat -e syscalls:sys_enter_fdatasync` shows), ours makes one `fdatasync` and one `RWF_DSYNC` write of each. With `barrier=0` nobody
 //! flushes, and all may be compared.
 
@@ -48,7 +48,9 @@ pub fn run() -> Result<(), String> {
         }
     }
     print_table(&columns);
-    println!("UML answers fsync without one on the host: that row is for native and ours; with barrier=0 nobody does.");
+    println!(
+        "UML answers fsync without one on the host: sequential writes and fsync can be compared with it where barrier=0, for then nobody flushes."
+    );
     Ok(())
 }
 
