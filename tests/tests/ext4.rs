@@ -264,6 +264,61 @@ fn a_full_disk_is_enospc_and_what_was_synced_stays() {
 }
 
 #[test]
+fn a_store_into_a_hole_of_a_full_disk_is_sigbus_and_every_other_store_is_kept() {
+    let scratch = Scratch::new();
+    let disk = image(&scratch, "disk", 8 * MIB);
+    for options in ["-t ext4 -b 1024", "-t ext4 -b 4096", "-t ext2 -b 1024"] {
+        format(&disk, options);
+        let script = "mkdir -p /dev/disk; mount /dev/ubda /dev/disk; python3 - <<'END'
+import mmap, os, signal
+fd = os.open('/dev/disk/file', os.O_RDWR | os.O_CREAT)
+os.write(fd, bytes(4096))
+os.ftruncate(fd, 16 << 20)
+stored = mmap.mmap(-1, 8)
+small = os.open('/dev/disk/small', os.O_RDWR | os.O_CREAT)
+os.write(small, bytes(1024))
+os.fsync(small)
+if os.fork() == 0:
+    m = mmap.mmap(fd, 16 << 20)
+    for page in range(4096):
+        m[page * 4096] = 7
+        stored[0:8] = (page + 1).to_bytes(8, 'little')
+    os._exit(0)
+_, status = os.wait()
+print(signal.Signals(os.WTERMSIG(status)).name)
+if os.fork() == 0:
+    os.ftruncate(small, 4096)
+    m = mmap.mmap(small, 4096)
+    os.ftruncate(small, 1024)
+    m[0] = 7
+    os.ftruncate(small, 4096)
+    m[4095] = 7
+    os._exit(0)
+_, status = os.wait()
+print('and in the page where the file ended:', os.WTERMSIG(status) == signal.SIGBUS)
+os.fsync(fd)
+again = mmap.mmap(fd, 4096)
+again[1] = 8
+count = int.from_bytes(stored[0:8], 'little')
+print(count > 500, count)
+END
+umount /dev/disk; mount /dev/ubda /dev/disk; python3 - <<'END'
+data = open('/dev/disk/file', 'rb').read()
+print(sum(data[::4096]) // 7, data[1])
+END
+umount /dev/disk";
+        let (ran, _) = with_disks(&[ubda(&disk)], script);
+        let lines: Vec<&str> = ran.output.lines().collect();
+        let count = lines.get(2).and_then(|line| line.strip_prefix("True ")).unwrap_or("?");
+        let holes = if options.contains("4096") { "False" } else { "True" };
+        let grown = format!("and in the page where the file ended: {holes}");
+        let expected = ["SIGBUS", &grown, &format!("True {count}"), &format!("{count} 8")];
+        assert_eq!(lines, expected, "{options}: {}", ran.output);
+        assert_clean(&disk, options);
+    }
+}
+
+#[test]
 fn an_image_that_another_instance_has_is_refused_and_two_run_over_one_backing_file() {
     let scratch = Scratch::new();
     let disk = formatted(&scratch, "disk", "-t ext4");

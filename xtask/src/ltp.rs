@@ -119,10 +119,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("madvise08", "core dumps on hostfs"),
     ("mincore04", "pages that another process locked"),
     ("mmap12", "/proc/PID/pagemap"),
-    (
-        "mmap16",
-        "no SIGBUS for a store into a hole of a full disk: msync and fsync tell",
-    ),
     ("mount08", "mounts on /proc/PID/fd"),
     ("move_mount03", "MOVE_MOUNT_BENEATH"),
     ("munmap04", "the host's limit on mappings"),

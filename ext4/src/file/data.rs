@@ -77,6 +77,10 @@ impl Backing for Contents {
         }
     }
 
+    fn make_room(&self, range: Range<u64>) -> Result<()> {
+        self.inode()?.promise_for_store(range)
+    }
+
     fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
         match self.inode() {
             Ok(inode) => inode.write_disk(runs),
@@ -248,11 +252,27 @@ impl Inode {
         if count == 0 {
             return Ok(fresh);
         }
-        let price = self.promise.lock().price(count);
-        self.fs.promise(price)?;
-        let mut promise = self.promise.lock();
-        fresh.iter().for_each(|range| promise.insert(range.clone()));
+        let paid = self.promise.lock().price(count);
+        self.fs.promise(paid)?;
+        // Meanwhile others may have been promised some of them, and write-back may have needed some of what was promised.
+        let (fresh, cost) = self.promise.lock().add(fresh);
+        self.fs.counters.settle(paid, cost);
         Ok(fresh)
+    }
+
+    /// A program is about to store into these mapped bytes: the holes among them are promised space. Nothing keeps the size from changing.
+    fn promise_for_store(&self, range: Range<u64>) -> Result<()> {
+        let end = range.end.min(self.len_now());
+        if range.start >= end || self.has(Flags::INLINE_DATA) {
+            return Ok(());
+        }
+        let outcome = self.promise(range.start..end).map(|_| ());
+        // Who cut the file before we came to it has taken no promise back.
+        let len = self.len_now();
+        if len < end {
+            self.unpromise(len.div_ceil(self.fs.block_size())..u64::MAX);
+        }
+        outcome
     }
 
     /// Takes promises for the blocks `range` back.

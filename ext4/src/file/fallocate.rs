@@ -184,7 +184,7 @@ impl Inode {
             end: u64::from(u32::MAX) + 1,
             by: (len / size) as i64,
         })?;
-        self.memory_grew()?;
+        self.memory_grew(longer - len)?;
         self.stamp()
     }
 }

@@ -158,7 +158,7 @@ impl Inode {
             }
         }
         if reached > old {
-            self.memory_grew()?;
+            self.memory_grew(old)?;
         }
         written
     }

@@ -67,8 +67,16 @@ impl Promise {
             .is_some_and(|(_, &end)| end > block)
     }
 
-    /// Adds `range`, none of which is in the set; the caller has paid [`price`](Self::price).
-    pub(crate) fn insert(&mut self, range: Range<u64>) {
+    /// Adds what is not in the set yet of `ranges`; which parts those are, and what they cost.
+    pub(crate) fn add(&mut self, ranges: Vec<Range<u64>>) -> (Vec<Range<u64>>, u64) {
+        let before = self.charge();
+        let missing: Vec<_> = ranges.into_iter().flat_map(|range| self.missing(range)).collect();
+        missing.iter().for_each(|range| self.insert(range.clone()));
+        (missing, self.charge() - before)
+    }
+
+    /// Adds `range`, none of which is in the set.
+    fn insert(&mut self, range: Range<u64>) {
         self.blocks += range.end - range.start;
         let (mut start, mut end) = (range.start, range.end);
         if let Some((&before, &before_end)) = self.ranges.range(..start).next_back()
@@ -121,10 +129,10 @@ mod tests {
         let mut set = Promise::default();
         let mut paid = 0;
         for range in [10..20, 30..40, 20..30, 5..6] {
-            for missing in set.missing(range) {
-                paid += set.price(missing.end - missing.start);
-                set.insert(missing);
-            }
+            let price = set.price(range.end - range.start);
+            let (added, cost) = set.add(vec![range.clone(), range.clone()]);
+            assert_eq!((added, cost), (vec![range], price), "once");
+            paid += cost;
         }
         assert_eq!(set.missing(0..50), [0..5, 6..10, 40..50]);
         assert_eq!(

@@ -60,7 +60,7 @@ impl Inode {
         }
         tx.write_inode(self)?;
         drop(tx);
-        self.memory_grew()
+        self.memory_grew(old)
     }
 
     /// What guests wrote behind the end through mappings must not show when the file grows.
@@ -74,10 +74,10 @@ impl Inode {
         Ok(())
     }
 
-    /// Mappings of a cache must find memory up to the end of file.
-    pub(crate) fn memory_grew(&self) -> Result<()> {
+    /// Mappings of a cache must find memory up to the end of file, which was `old`.
+    pub(crate) fn memory_grew(&self, old: u64) -> Result<()> {
         match self.cache_now() {
-            Some(cache) if self.mapped.load(Ordering::Acquire) => cache.resized(),
+            Some(cache) if self.mapped.load(Ordering::Acquire) => cache.grew(old),
             _ => Ok(()),
         }
     }

@@ -66,6 +66,11 @@ impl Counters {
         Ok(())
     }
 
+    /// What was promised as `paid` blocks has turned out to cost `cost`.
+    pub(crate) fn settle(&self, paid: u64, cost: u64) {
+        self.promised.fetch_add(cost as i64 - paid as i64, Ordering::Relaxed);
+    }
+
     /// Takes a promise back.
     pub(crate) fn keep(&self, count: u64) {
         self.promised.fetch_sub(count as i64, Ordering::Relaxed);

@@ -240,7 +240,7 @@ impl Inode {
         if let Some(cache) = &cache {
             cache.truncated(size)?;
         }
-        self.memory_grew()?;
+        self.memory_grew(size)?;
         self.mark_dirty();
         Ok(())
     }

@@ -315,23 +315,23 @@ impl Mm {
     /// Makes the page at `addr` of a cached mapping usable for `access`, which its protection allows.
     ///
     /// # Errors
-    /// What the source says (`EIO`); `ENXIO` past the end of the file. Both are a `SIGBUS`.
+    /// What the source says (`EIO`, `ENOSPC` for a store into a hole of a full disk); `ENXIO` past the end of the file. All are a `SIGBUS`.
     pub(super) fn fault_cached(self: &Arc<Self>, addr: u64, access: Access) -> Result<()> {
         let page = page_align_down(addr);
         let (vma, window) = {
-            let mut state = self.lock();
+            let state = self.lock();
             let Some(vma) = state.tree.find(page).cloned() else {
                 return Ok(());
             };
-            let Some(source) = source_of(&vma) else { return Ok(()) };
-            if state.cached.is_mapped(page) {
-                state.allow_write(self.space(), &vma, source, page, access)?;
+            let is_mapped = state.cached.is_mapped(page);
+            if is_mapped && !state.is_first_write(&vma, page, access) {
                 return Ok(());
             }
             // Faults that come anywhere want nothing of what lies around them.
-            let window = match vma.pattern() {
-                Pattern::Random => page..page + PAGE_SIZE,
-                Pattern::Normal | Pattern::Sequential => state.window(&vma, page),
+            let window = if is_mapped || vma.pattern() == Pattern::Random {
+                page..page + PAGE_SIZE
+            } else {
+                state.window(&vma, page)
             };
             (vma, window)
         };
@@ -339,6 +339,9 @@ impl Mm {
         let Some(source) = source_of(&vma) else { return Ok(()) };
         // Before the pages are filled: whoever would drop them from now on sees that they are mapped.
         register(source, self);
+        if access == Access::Write && vma.flags.contains(VmFlags::SHARED) {
+            source.make_room(vma.offset_of(page), vma.offset_of(page) + PAGE_SIZE)?;
+        }
         let valid = source.fill(vma.offset_of(window.start), vma.offset_of(window.end), pattern)?;
         if valid <= vma.offset_of(page) {
             return Err(Errno::ENXIO);
@@ -350,8 +353,11 @@ impl Mm {
                 && now.prot == vma.prot
                 && now.flags == vma.flags
         });
-        if !unchanged || state.cached.is_mapped(page) {
+        if !unchanged {
             return Ok(());
+        }
+        if state.cached.is_mapped(page) {
+            return state.allow_write(self.space(), &vma, source, page, access);
         }
         let end = window.start + (valid - vma.offset_of(window.start)).next_multiple_of(PAGE_SIZE);
         let window =
@@ -410,6 +416,11 @@ impl MmState {
         Ok(())
     }
 
+    /// Whether this access makes a page of a shared mapping dirty.
+    fn is_first_write(&self, vma: &Vma, page: u64, access: Access) -> bool {
+        access == Access::Write && vma.flags.contains(VmFlags::SHARED) && !self.cached.bits(page).1
+    }
+
     /// Before the first write to a shared page: its source hears of it.
     fn allow_write(
         &mut self,
@@ -419,8 +430,7 @@ impl MmState {
         page: u64,
         access: Access,
     ) -> Result<()> {
-        let (_, writable) = self.cached.bits(page);
-        if access != Access::Write || writable || !vma.flags.contains(VmFlags::SHARED) {
+        if !self.is_first_write(vma, page, access) {
             return Ok(());
         }
         source.dirtied(vma.offset_of(page), vma.offset_of(page) + PAGE_SIZE);

@@ -85,6 +85,10 @@ pub trait Backing: Send + Sync {
     fn start_read(&self, at: u64, len: usize, done: ReadDone) {
         done(self.read_owned(at, len));
     }
+    /// Somebody is about to store into these bytes through a mapping: afterwards writing them does not fail for want of space. `ENOSPC`, `EIO`.
+    fn make_room(&self, _range: Range<u64>) -> Result<()> {
+        Ok(())
+    }
     /// As [`write`](Self::write) of several runs (first byte and data), ascending and apart, at once: what came of each.
     fn write_runs(&self, runs: Vec<(u64, Vec<u8>)>) -> Vec<Result<()>> {
         runs.iter().map(|(at, data)| self.write(*at, data)).collect()
@@ -188,6 +192,14 @@ impl PageCache {
     /// The size of the backing changed.
     pub fn resized(&self) -> Result<()> {
         self.storage.resize(self.len().next_multiple_of(PAGE))
+    }
+
+    /// The contents went up to byte `old` and go on now. Who may store into the rest of that page asks for room anew.
+    pub fn grew(&self, old: u64) -> Result<()> {
+        if !old.is_multiple_of(PAGE) {
+            self.clean(old / PAGE * PAGE..old.next_multiple_of(PAGE));
+        }
+        self.resized()
     }
 
     /// Pages that hold bytes.

@@ -72,6 +72,10 @@ impl PageSource for PageCache {
         self.pages.lock().get(at / PAGE).is_readable()
     }
 
+    fn make_room(&self, start: u64, end: u64) -> Result<()> {
+        self.backing.make_room(start..end)
+    }
+
     fn dirtied(&self, start: u64, end: u64) {
         let range = start / PAGE..end.div_ceil(PAGE).min(self.last_page());
         if !range.is_empty() {
@@ -103,6 +107,11 @@ impl PageSource for Window {
 
     fn is_cached(&self, at: u64) -> bool {
         at < self.len && self.cache.is_cached(self.base + at)
+    }
+
+    fn make_room(&self, start: u64, end: u64) -> Result<()> {
+        self.cache
+            .make_room(self.base + start, self.base + end.min(self.len.next_multiple_of(PAGE)))
     }
 
     fn dirtied(&self, start: u64, end: u64) {

@@ -190,7 +190,7 @@ impl PageCache {
     }
 
     /// Takes the right to write the bytes `range` away from guests that map them, so that the next write tells.
-    fn clean(&self, range: Range<u64>) -> Cleaned {
+    pub(super) fn clean(&self, range: Range<u64>) -> Cleaned {
         let mut cleaned = Cleaned::Yes;
         if !self.storage.is_shared() {
             return cleaned;

@@ -151,6 +151,8 @@ pub trait PageSource: Send + Sync {
     fn fill(&self, start: u64, end: u64, pattern: Pattern) -> Result<u64>;
     /// Whether the page at byte `at` is in memory (`mincore(2)`).
     fn is_cached(&self, at: u64) -> bool;
+    /// A guest is about to write to this range through a shared mapping. `ENOSPC`, `EIO`: it may not (`SIGBUS`).
+    fn make_room(&self, start: u64, end: u64) -> Result<()>;
     /// A guest wrote through a shared mapping somewhere in this range: it is dirty now.
     fn dirtied(&self, start: u64, end: u64);
 }
