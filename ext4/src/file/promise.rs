@@ -70,9 +70,14 @@ impl Promise {
     /// Adds what is not in the set yet of `ranges`; which parts those are, and what they cost.
     pub(crate) fn add(&mut self, ranges: Vec<Range<u64>>) -> (Vec<Range<u64>>, u64) {
         let before = self.charge();
-        let missing: Vec<_> = ranges.into_iter().flat_map(|range| self.missing(range)).collect();
-        missing.iter().for_each(|range| self.insert(range.clone()));
-        (missing, self.charge() - before)
+        let mut added = Vec::new();
+        for range in ranges {
+            for missing in self.missing(range) {
+                self.insert(missing.clone());
+                added.push(missing);
+            }
+        }
+        (added, self.charge() - before)
     }
 
     /// Adds `range`, none of which is in the set.
