@@ -163,11 +163,10 @@ impl Served {
     /// Whether the calling thread may make a short write with `flags` himself: it is a copy into the host's memory, and the host has not let a writer wait lately.
     /// Threads that are not kernel threads bring what others wait for: they leave it to the pool.
     pub fn writes_at_once(&self, flags: BioFlags) -> bool {
-        let store = || self.store.lock().clone();
         !flags.contains(BioFlags::FUA)
             && arch_um::thread::try_current().is_some()
             && self.promptness.holds()
-            && store().is_some_and(|store| store.is_buffered())
+            && self.store.lock().as_ref().is_some_and(|store| store.is_buffered())
     }
 
     /// What is known of how the host takes writes.

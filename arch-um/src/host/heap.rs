@@ -3,7 +3,6 @@
 //! Hosts copy with `rep movsb`. On AMD's processors that is four to five times slower when the destination lies 1 to 31 bytes behind the source,
 //! counted modulo 4096 (Zen 3: 85 and 400 µs/MiB). The C library puts a large block 16 bytes behind the start of a page, and what a host copies from is
 //! mostly whole pages: each `pread` into such a block was a slow one. Behind a cache line's start it is never, from pages or from such blocks of guests.
-
 //!
 //! The place is chosen here, in a block that is somewhat larger: `memalign(3)` before glibc 2.38 does not take what it gave back for the same size again,
 //! and caches that come and go left hundreds of megabytes of holes.
